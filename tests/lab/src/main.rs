@@ -1,0 +1,3 @@
+//! The real surroundings.
+//! bin
+fn main() {}
