@@ -1,1 +1,55 @@
-//! lab
+//! The real surroundings that Tandem's tests and demo run in: a conformant single-node Kubernetes, PostgreSQL servers
+//! and applications in it, started from nothing inside a network of their own.
+//!
+//! ```no_run
+//! # use anyhow::Result;
+//! tandem_lab::run(|lab| async move {
+//!     let namespace = lab.namespace("orders").await?;
+//!     namespace.secret("db-credentials", &[("username", "app_a")]).await
+//! });
+//! ```
+//!
+//! # The map of the house
+//!
+//! | room | what it knows |
+//! |---|---|
+//! | `run` | running a test inside the lab, and tidying up after it |
+//! | `join` | being one of the lab's clients: finding, starting, entering it |
+//! | `home` | the lab's directory and the locks in it |
+//! | `supervise` | the process that holds a lab: its namespaces, its end, its leftovers |
+//! | `node` | the programs that make the cluster, their configuration, keys and image |
+//! | `host` | what is needed of the machine: packages, and our own Go modules in `programs/` |
+//! | `lab`, `namespace` | the cluster and a test's own corner of it |
+//!
+//! # How a lab lives
+//!
+//! The first client starts a *supervisor*, a process of its own that makes a network, a mount and a process namespace
+//! and starts the cluster inside them. Clients hold a shared lock on a file; when nobody has held it for a quarter of a
+//! minute the supervisor ends the namespace's first process, with which the kernel ends everything else, and removes
+//! the directory. So a test that is killed keeps nothing alive, and a supervisor that is killed leaves only files.
+//!
+//! There is one lab for each directory: `/tmp/tandem-lab`, or what `TANDEM_LAB_DIR` says. In it, `log/` has the
+//! programs' logs and `log/audit.jsonl` the API server's audit log.
+
+mod binary;
+mod cgroups;
+mod home;
+mod host;
+mod join;
+mod lab;
+mod namespace;
+mod node;
+mod poll;
+mod progress;
+mod random;
+mod run;
+mod supervise;
+
+pub mod cli;
+
+pub use home::{DIRECTORY_VARIABLE, Home};
+pub use lab::Lab;
+pub use namespace::Namespace;
+pub use poll::eventually;
+pub use run::run;
+pub use supervise::{Stage, supervise};

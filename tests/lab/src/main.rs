@@ -1,3 +1,45 @@
-//! The real surroundings.
-//! bin
-fn main() {}
+//! `lab`: the lab by hand, and every program of ours that runs inside it.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A real Kubernetes on this machine, in a network of its own.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the lab, or join a running one, and keep it until Ctrl-C
+    Up,
+    /// Stop the lab, whoever uses it
+    Down,
+    /// Run a program inside the lab's network
+    Exec(commands::exec::Arguments),
+    /// Run kubectl as the lab's administrator
+    Kubectl(commands::kubectl::Arguments),
+    #[command(hide = true)]
+    Supervise(commands::supervise::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Up => commands::up::run(),
+        Command::Down => commands::down::run(),
+        Command::Exec(arguments) => commands::exec::run(&arguments),
+        Command::Kubectl(arguments) => commands::kubectl::run(&arguments),
+        Command::Supervise(arguments) => commands::supervise::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

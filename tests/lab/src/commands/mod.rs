@@ -1,0 +1,7 @@
+//! The subcommands, one module each.
+
+pub(crate) mod down;
+pub(crate) mod exec;
+pub(crate) mod kubectl;
+pub(crate) mod supervise;
+pub(crate) mod up;

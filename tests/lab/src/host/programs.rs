@@ -1,0 +1,91 @@
+//! Our own Go modules, built once for each content and kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+use super::{cache, exclusively};
+use crate::progress::Progress;
+
+const KUBERNETES: &str = "v1.36.3";
+
+/// All programs of Kubernetes in one binary.
+pub(crate) fn kube() -> Result<PathBuf> {
+    let version = "k8s.io/component-base/version";
+    let flags =
+        format!("-X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36");
+    build("kube", &flags, "the first time takes some 10 minutes")
+}
+
+/// The name server.
+pub(crate) fn dns() -> Result<PathBuf> {
+    build("dns", "", "the first time takes some 2 minutes")
+}
+
+fn build(name: &str, link_flags: &str, note: &str) -> Result<PathBuf> {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name);
+    let key = key(&module, link_flags)?;
+    let home = cache()?.join(format!("{name}-{key}"));
+    let program = home.join(name);
+    if program.exists() {
+        return Ok(program);
+    }
+    let _lock = exclusively(name)?;
+    if program.exists() {
+        return Ok(program);
+    }
+    let _progress = Progress::start(format!("building {name} ({note})"));
+    // Built beside its place and moved there whole: what exists is complete.
+    let workshop = tempfile::tempdir_in(cache()?).context("cannot make a directory to build in")?;
+    let output = Command::new("go")
+        .args(["build", "-mod=readonly", "-buildvcs=false", "-ldflags"])
+        .arg(format!("-s -w {link_flags}"))
+        .arg("-o")
+        .arg(workshop.path().join(name))
+        .arg(".")
+        .current_dir(&module)
+        .output()
+        .context("cannot run `go build`")?;
+    if !output.status.success() {
+        bail!(
+            "`go build` of {} failed:\n{}",
+            module.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    let made = workshop.keep();
+    fs::rename(&made, &home)
+        .with_context(|| format!("cannot move {} to {}", made.display(), home.display()))?;
+    Ok(program)
+}
+
+/// Everything that the binary depends on: the module's files, the flags and the compiler.
+fn key(module: &Path, link_flags: &str) -> Result<String> {
+    let mut hash = Sha256::new();
+    for name in ["main.go", "go.mod", "go.sum"] {
+        let path = module.join(name);
+        hash.update(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    hash.update(link_flags);
+    hash.update(compiler(module)?);
+    let digest = hash.finalize();
+    Ok(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn compiler(module: &Path) -> Result<Vec<u8>> {
+    let asked = Command::new("go")
+        .args(["env", "GOVERSION", "GOOS", "GOARCH"])
+        .current_dir(module)
+        .output();
+    let answer = asked.context("the lab builds Kubernetes from its published Go modules, and `go` is not on the PATH: install Go 1.26 or newer")?;
+    if !answer.status.success() {
+        bail!(
+            "`go env` failed: {}",
+            String::from_utf8_lossy(&answer.stderr).trim()
+        );
+    }
+    Ok(answer.stdout)
+}

@@ -1,0 +1,226 @@
+//! A joined lab, as a test sees it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1;
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::home::Home;
+use crate::join::Membership;
+use crate::namespace::Namespace;
+
+/// Who applies what tests apply.
+const FIELD_MANAGER: &str = "tandem-lab";
+
+/// A running cluster, and the caller inside its network.
+#[derive(Clone)]
+pub struct Lab {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    membership: Membership,
+    admin: Client,
+    database_ca: String,
+    namespaces: Mutex<Vec<String>>,
+}
+
+impl Lab {
+    /// The caller's thread and runtime have to be inside the lab's network already.
+    pub(crate) async fn connect(membership: Membership) -> Result<Self> {
+        let admin = admin_client(&membership.home).await?;
+        let path = membership.home.join("pki/database-ca.crt");
+        let database_ca =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                membership,
+                admin,
+                database_ca,
+                namespaces: Mutex::default(),
+            }),
+        })
+    }
+
+    /// A client with all rights.
+    #[must_use]
+    pub fn admin(&self) -> Client {
+        self.inner.admin.clone()
+    }
+
+    /// The certificate, as PEM, that every database of the lab is signed by.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.inner.database_ca
+    }
+
+    /// The lab's directory. What tests may look into is described in the crate's documentation.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.home().dir()
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.inner.membership.home
+    }
+
+    /// A new namespace with a name that nobody else has; it is deleted at the end of the test.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn namespace(&self, prefix: &str) -> Result<Namespace> {
+        let name = format!("{prefix}-{}", crate::random::word());
+        let metadata = ObjectMeta {
+            name: Some(name.clone()),
+            ..ObjectMeta::default()
+        };
+        let namespace = v1::Namespace {
+            metadata,
+            ..v1::Namespace::default()
+        };
+        let namespaces: Api<v1::Namespace> = Api::all(self.admin());
+        namespaces
+            .create(&PostParams::default(), &namespace)
+            .await
+            .with_context(|| format!("cannot create {name}"))?;
+        self.namespaces().push(name.clone());
+        Ok(Namespace::new(self.clone(), name))
+    }
+
+    /// Runs `kubectl` as administrator and returns what it printed.
+    ///
+    /// # Errors
+    /// With what `kubectl` said, when it failed.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = kubectl(&self.inner.membership);
+        let output = command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run kubectl")?;
+        if !output.status.success() {
+            bail!(
+                "`kubectl {}` failed: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Applies all documents of a YAML text by server-side apply; fields that others own are taken over.
+    ///
+    /// # Errors
+    /// With what the API server said, when it refused one of them.
+    pub async fn apply(&self, namespace: Option<&str>, yaml: &str) -> Result<()> {
+        let mut command = tokio::process::Command::from(kubectl(&self.inner.membership));
+        command.args([
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--field-manager",
+            FIELD_MANAGER,
+        ]);
+        if let Some(namespace) = namespace {
+            command.args(["--namespace", namespace]);
+        }
+        command
+            .args(["--filename", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot run kubectl")?;
+        if let Some(mut input) = child.stdin.take() {
+            // When kubectl ends early, what it says is the better error.
+            let _ = input.write_all(yaml.as_bytes()).await;
+        }
+        let output = child.wait_with_output().await?;
+        if !output.status.success() {
+            bail!("cannot apply: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
+    /// Deletes what the test made, without waiting until it is gone.
+    pub(crate) async fn clean_up(&self) -> Result<()> {
+        let namespaces: Api<v1::Namespace> = Api::all(self.admin());
+        let names: Vec<String> = self.namespaces().drain(..).collect();
+        for name in names {
+            match namespaces.delete(&name, &DeleteParams::default()).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot delete the namespace {name}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What somebody who looks for the cause of a failure would look at first.
+    pub(crate) fn describe(&self) -> String {
+        let names = self.namespaces().clone();
+        let mut text = String::new();
+        for name in names {
+            for what in ["pods", "events"] {
+                let mut arguments = vec!["get", what, "--namespace", &name, "--output", "wide"];
+                if what == "events" {
+                    arguments = vec!["events", "--namespace", &name];
+                }
+                let found = self
+                    .kubectl(&arguments)
+                    .unwrap_or_else(|error| format!("{error:#}"));
+                let lines: Vec<&str> = found.lines().collect();
+                let tail = lines
+                    .get(lines.len().saturating_sub(25)..)
+                    .unwrap_or_default()
+                    .join("\n");
+                text.push_str(&format!("--- {what} in {name}\n{tail}\n"));
+            }
+        }
+        text
+    }
+
+    fn namespaces(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.inner
+            .namespaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn kubectl_command(&self) -> std::process::Command {
+        kubectl(&self.inner.membership)
+    }
+
+    /// A file or directory below the lab's.
+    pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.home().join(path)
+    }
+}
+
+pub(crate) fn kubectl(membership: &Membership) -> std::process::Command {
+    let mut command = std::process::Command::new(&membership.state.kube);
+    command
+        .arg("kubectl")
+        .arg("--kubeconfig")
+        .arg(membership.home.kubeconfig());
+    command
+        .arg("--cache-dir")
+        .arg(membership.home.join("kubectl-cache"));
+    command
+}
+
+pub(crate) async fn admin_client(home: &Home) -> Result<Client> {
+    let path = home.kubeconfig();
+    let kubeconfig =
+        Kubeconfig::read_from(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
