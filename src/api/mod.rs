@@ -1,0 +1,36 @@
+//! Words: what users write and read. Serde and schema only; nothing here decides.
+
+pub mod condition;
+pub mod spec;
+pub mod status;
+
+pub use spec::{RotationPolicy, RotationPolicySpec};
+pub use status::RotationPolicyStatus;
+
+/// API group of the custom resource, and prefix of every annotation that Tandem reads or writes.
+pub const GROUP: &str = "tandem.dev";
+/// Kept on a policy so that its deletion is told in an Event before the journal goes with it.
+pub const FINALIZER: &str = "tandem.dev/finish";
+/// Field manager of every server-side apply.
+pub const FIELD_MANAGER: &str = "tandem";
+/// Annotation on a policy: any value not handled before starts one rotation.
+pub const ROTATE_NOW: &str = "tandem.dev/rotate-now";
+/// Annotation on the application Secret: `<policy uid>/<rotation number>` of the rotation that delivered its credential.
+pub const DELIVERED_BY: &str = "tandem.dev/delivered-by";
+/// Annotation on the application Secret: the rotate-now value that the delivering rotation answers.
+pub const DELIVERED_FOR: &str = "tandem.dev/delivered-for";
+/// Type of the journal Secret.
+pub const JOURNAL_TYPE: &str = "tandem.dev/journal";
+
+/// Name of the journal Secret of a policy.
+#[must_use]
+pub fn journal_name(policy: &str) -> String {
+    format!("{policy}-tandem")
+}
+
+/// Pod-template annotation that marks a restart. One key per policy, so that two policies on one workload
+/// never overwrite each other's mark and restart it in turns for ever.
+#[must_use]
+pub fn restart_key(policy: &str) -> String {
+    format!("rotation.tandem.dev/{policy}")
+}

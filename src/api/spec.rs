@@ -1,0 +1,498 @@
+//! The custom resource: what a user may write, with the rules the API server enforces at admission.
+
+#![expect(
+    unreachable_pub,
+    reason = "the schema derive repeats each struct inside a function"
+)]
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::status::RotationPolicyStatus;
+
+/// Rotates the password of one application by alternating between two PostgreSQL users: while one serves, the
+/// other gets a new password, is proven, takes over, and only when nothing uses the first any more is its
+/// password replaced too.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "tandem.dev",
+    version = "v1alpha1",
+    kind = "RotationPolicy",
+    namespaced,
+    shortname = "rotpol",
+    category = "tandem",
+    status = "RotationPolicyStatus",
+    derive = "PartialEq",
+    validation = ("self.metadata.name.size() <= 63", "the name of a policy is at most 63 characters long: it names an annotation on workloads"),
+    printcolumn(name = "Active", type_ = "string", json_path = ".status.activeUser", description = "user the application Secret names"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.rotation.phase", description = "phase of the running rotation"),
+    printcolumn(name = "Changed", type_ = "date", json_path = ".status.credentialChangedAt", description = "age of the password in use"),
+    printcolumn(name = "Next", type_ = "string", json_path = ".status.nextRotationAt", description = "next scheduled rotation"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "whether the credential is in order and rotation can run"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.rotation.message", priority = 1, description = "what the running rotation waits for")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("self.restart.mode != 'None' || size(self.restart.targets) == 0", "restart.targets has no meaning with restart.mode None"))]
+pub struct RotationPolicySpec {
+    /// Stands still before the next side effect while true; nothing is lost and it goes on where it stood.
+    #[serde(default)]
+    pub suspend: bool,
+
+    /// The pair: two different login roles that exist already. Tandem never creates or drops a role.
+    #[schemars(length(min = 2, max = 2), inner(length(min = 1, max = 63)))]
+    #[x_kube(validation = ("self[0] != self[1]", "users must name two different roles"))]
+    pub users: Vec<String>,
+
+    /// Where the passwords are changed and the logins proven.
+    pub database: DatabaseSpec,
+
+    /// What generated passwords look like.
+    #[serde(default)]
+    pub password: PasswordSpec,
+
+    /// How the credential reaches the application Secret.
+    pub delivery: DeliverySpec,
+
+    /// When to rotate; without it only the rotate-now annotation starts a rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleSpec>,
+
+    /// How the workloads that use the Secret come to the new credential.
+    #[serde(default)]
+    pub restart: RestartSpec,
+
+    /// The proof that nothing uses the old user any more.
+    #[serde(default)]
+    pub drain: DrainSpec,
+
+    /// What happens to the old user after the proof.
+    #[serde(default)]
+    pub retire: RetireSpec,
+
+    /// How many finished rotations status.history keeps.
+    #[serde(default = "default_history_limit")]
+    #[schemars(range(min = 0, max = 50))]
+    pub history_limit: u32,
+}
+
+/// The primary server and how Tandem reaches it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseSpec {
+    /// DNS name or address of the primary, where ALTER ROLE runs.
+    #[schemars(length(min = 1, max = 253))]
+    pub host: String,
+
+    /// Port of the primary.
+    #[serde(default = "default_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+
+    /// Database that the applications use; logins are proven in it.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+
+    /// The administrator that may change the passwords of exactly these users.
+    pub admin: AdminSpec,
+
+    /// Transport security of every connection Tandem makes.
+    #[serde(default)]
+    pub tls: TlsSpec,
+
+    /// Role that `current_user` must be after login, for pairs whose members `SET role` to a shared owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub effective_role: Option<String>,
+
+    /// Statement that must succeed as the standby before it takes over, for example `SELECT 1 FROM orders LIMIT 0`:
+    /// proof that it can do what the application does. It runs in a read-only transaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub smoke_query: Option<String>,
+}
+
+/// Where the administrator's credential is; it is read again at each use.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AdminSpec {
+    /// Secret in the policy's namespace with the administrator's user name and password.
+    pub secret_ref: AdminSecretRef,
+}
+
+/// Names the administrator's Secret and the keys in it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AdminSecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key that holds the user name.
+    #[serde(default = "default_username_key")]
+    pub username_key: String,
+    /// Key that holds the password.
+    #[serde(default = "default_password_key")]
+    pub password_key: String,
+}
+
+/// Transport security. There is no silent fallback: what is asked for is what happens.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("self.mode == 'VerifyFull' || !has(self.caRef)", "tls.caRef has no meaning with tls.mode Disable"))]
+pub struct TlsSpec {
+    /// `VerifyFull` checks the certificate chain and the host name; `Disable` sends everything in the clear.
+    #[serde(default)]
+    pub mode: TlsMode,
+    /// Certificate authority of the server, read again at each use; without it the system's roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_ref: Option<CaRef>,
+}
+
+/// See [`TlsSpec::mode`].
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Chain and host name are verified.
+    #[default]
+    VerifyFull,
+    /// No transport security.
+    Disable,
+}
+
+/// Names the object and key that hold a certificate authority in PEM form.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CaRef {
+    /// Kind of the object.
+    pub kind: CaKind,
+    /// Name of the object, in the policy's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in the object.
+    #[serde(default = "default_ca_key")]
+    pub key: String,
+}
+
+/// Kind of object that holds a certificate authority.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaKind {
+    /// A `ConfigMap`.
+    ConfigMap,
+    /// A `Secret`.
+    Secret,
+}
+
+/// Shape of generated passwords: letters and digits, first a letter, so that every driver, URI and shell takes
+/// them as they are (R37).
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PasswordSpec {
+    /// Number of characters; 32 carry 190 bits.
+    #[serde(default = "default_length")]
+    #[schemars(range(min = 20, max = 99))]
+    pub length: u8,
+    /// Adds one of `-` and `_`, for servers whose policy demands a symbol.
+    #[serde(default)]
+    pub symbols: bool,
+}
+
+/// How the credential reaches the application Secret.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliverySpec {
+    /// Direct delivery: Tandem owns the named keys of the Secret, and only these.
+    pub secret: SecretDelivery,
+}
+
+/// The application Secret and the keys of it that Tandem writes.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("self.keys.username != self.keys.password", "keys.username and keys.password must differ"))]
+#[x_kube(validation = ("!(self.keys.username in self.templates) && !(self.keys.password in self.templates)", "a template must not use the key of the user name or the password"))]
+pub struct SecretDelivery {
+    /// Name of the Secret. It exists already and names one of the two users: that is how Tandem knows who is active.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Keys of the user name and the password.
+    #[serde(default)]
+    pub keys: SecretKeys,
+    /// Further keys, rendered from `{username}` and `{password}`; `:uri`, `:jdbc`, `:squote` and `:dquote` after the
+    /// name escape for that place, `{{` and `}}` are braces.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub templates: BTreeMap<String, String>,
+}
+
+/// Names of the two keys every delivery writes.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeys {
+    /// Key of the user name.
+    #[serde(default = "default_username_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub username: String,
+    /// Key of the password.
+    #[serde(default = "default_password_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub password: String,
+}
+
+/// When to rotate. Exactly one of `cron` and `every`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.cron) != has(self.every)", "exactly one of cron and every"))]
+#[x_kube(validation = ("!has(self.timeZone) || has(self.cron)", "timeZone has no meaning without cron"))]
+#[x_kube(validation = ("!has(self.window) || has(self.cron)", "window has no meaning without cron"))]
+#[x_kube(validation = ("!has(self.window) || duration(self.window) >= duration('1m')", "a window is at least one minute long"))]
+pub struct ScheduleSpec {
+    /// Five fields: minute, hour, day of month, month, day of week.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 9, max = 100))]
+    pub cron: Option<String>,
+    /// Interval since the start of the last rotation, in days, hours and minutes: `30d`, `12h`, `1d12h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        regex(pattern = r"^([1-9][0-9]{0,3}d)?([1-9][0-9]{0,3}h)?([1-9][0-9]{0,3}m)?$"),
+        length(min = 2)
+    )]
+    pub every: Option<String>,
+    /// IANA time zone in which `cron` is read; UTC when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: Option<String>,
+    /// How long after each time of `cron` side effects that touch applications may still start; without it there is no
+    /// limit. A rotate-now outside it waits for the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,4}s)?$"),
+        length(min = 2)
+    )]
+    pub window: Option<String>,
+    /// Spreads policies that are due together: each waits its own fixed part of this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,4}s)?$"),
+        length(min = 2)
+    )]
+    pub jitter: Option<String>,
+    /// What a missed time means: `Once` makes up for any number of missed times with one rotation, `Skip` waits for the next.
+    #[serde(default)]
+    pub catch_up: CatchUp,
+}
+
+/// See [`ScheduleSpec::catch_up`].
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CatchUp {
+    /// One rotation makes up for all missed times.
+    #[default]
+    Once,
+    /// Missed times are let go.
+    Skip,
+}
+
+/// Who restarts the workloads that use the Secret.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestartSpec {
+    /// `Auto` and `Controller`: Tandem restarts every workload whose pods use the Secret. `None`: the applications
+    /// read the Secret again by themselves, and the drain alone decides.
+    #[serde(default)]
+    pub mode: RestartMode,
+    /// Further workloads that use the credential without naming the Secret.
+    #[serde(default)]
+    #[schemars(length(max = 50))]
+    pub targets: Vec<TargetSpec>,
+    /// How many workloads roll at the same time.
+    #[serde(default = "default_max_concurrent")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_concurrent: u32,
+    /// After this time a rollout that has not ended is reported as stalled; both credentials stay valid.
+    #[serde(default = "default_restart_timeout")]
+    #[schemars(
+        regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,4}s)?$"),
+        length(min = 2)
+    )]
+    pub timeout: String,
+}
+
+/// See [`RestartSpec::mode`].
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RestartMode {
+    /// Tandem sees to it that every consumer is restarted.
+    #[default]
+    Auto,
+    /// Tandem restarts every consumer itself.
+    Controller,
+    /// Nobody restarts anything.
+    None,
+}
+
+/// A workload named by kind and name, or several by kind and labels.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.name) != has(self.matchLabels)", "exactly one of name and matchLabels"))]
+pub struct TargetSpec {
+    /// Kind of the workload.
+    pub kind: TargetKind,
+    /// Name of the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: Option<String>,
+    /// Labels of the workloads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minProperties" = 1))]
+    pub match_labels: Option<BTreeMap<String, String>>,
+}
+
+/// Kinds of workload that Tandem can restart.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TargetKind {
+    /// apps/v1 Deployment.
+    Deployment,
+    /// apps/v1 `StatefulSet`.
+    StatefulSet,
+    /// apps/v1 `DaemonSet`.
+    DaemonSet,
+}
+
+/// The proof that no session of the old user is left.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainSpec {
+    /// How long the old user must have no session before it is retired, poll after poll.
+    #[serde(default = "default_quiet_for")]
+    #[schemars(
+        regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,4}s)?$"),
+        length(min = 2)
+    )]
+    pub quiet_for: String,
+    /// After this time remaining sessions are reported as stalled, or ended, see `onActiveSessions`.
+    #[serde(default = "default_drain_timeout")]
+    #[schemars(
+        regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,4}s)?$"),
+        length(min = 2)
+    )]
+    pub timeout: String,
+    /// What happens to sessions of the old user at the timeout: `Wait` for them, or `Terminate` them.
+    #[serde(default)]
+    pub on_active_sessions: OnActiveSessions,
+}
+
+/// See [`DrainSpec::on_active_sessions`].
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnActiveSessions {
+    /// They are waited for, for ever, and named in the status.
+    #[default]
+    Wait,
+    /// They are ended with `pg_terminate_backend`.
+    Terminate,
+}
+
+/// What happens to the old user once nothing uses it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RetireSpec {
+    /// `Scramble` gives it a password that nobody holds; `NoLogin` also takes its right to log in until its next turn.
+    #[serde(default)]
+    pub mode: RetireMode,
+    /// Time to keep the old credential valid after the rollout has ended.
+    #[serde(default = "default_retire_after")]
+    #[schemars(
+        regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,4}s)?$"),
+        length(min = 2)
+    )]
+    pub after: String,
+}
+
+/// See [`RetireSpec::mode`].
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetireMode {
+    /// A password that nobody holds.
+    #[default]
+    Scramble,
+    /// The same, and NOLOGIN.
+    NoLogin,
+}
+
+impl Default for PasswordSpec {
+    fn default() -> Self {
+        Self {
+            length: default_length(),
+            symbols: false,
+        }
+    }
+}
+
+impl Default for SecretKeys {
+    fn default() -> Self {
+        Self {
+            username: default_username_key(),
+            password: default_password_key(),
+        }
+    }
+}
+
+impl Default for RestartSpec {
+    fn default() -> Self {
+        Self {
+            mode: RestartMode::default(),
+            targets: Vec::new(),
+            max_concurrent: default_max_concurrent(),
+            timeout: default_restart_timeout(),
+        }
+    }
+}
+
+impl Default for DrainSpec {
+    fn default() -> Self {
+        Self {
+            quiet_for: default_quiet_for(),
+            timeout: default_drain_timeout(),
+            on_active_sessions: OnActiveSessions::default(),
+        }
+    }
+}
+
+impl Default for RetireSpec {
+    fn default() -> Self {
+        Self {
+            mode: RetireMode::default(),
+            after: default_retire_after(),
+        }
+    }
+}
+
+fn default_port() -> u16 {
+    5432
+}
+fn default_length() -> u8 {
+    32
+}
+fn default_username_key() -> String {
+    "username".into()
+}
+fn default_password_key() -> String {
+    "password".into()
+}
+fn default_ca_key() -> String {
+    "ca.crt".into()
+}
+fn default_max_concurrent() -> u32 {
+    5
+}
+fn default_restart_timeout() -> String {
+    "30m".into()
+}
+fn default_quiet_for() -> String {
+    "60s".into()
+}
+fn default_drain_timeout() -> String {
+    "2h".into()
+}
+fn default_retire_after() -> String {
+    "0s".into()
+}
+fn default_history_limit() -> u32 {
+    10
+}

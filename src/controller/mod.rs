@@ -1,0 +1,3 @@
+//! Pulse: what makes the machine turn.
+
+pub mod turn;

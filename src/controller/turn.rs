@@ -1,0 +1,175 @@
+//! One turn: look, decide, perform, show, until there is nothing left to do now. The same loop drives the real world
+//! and the simulated one.
+
+use jiff::Timestamp;
+
+use crate::api::RotationPolicyStatus;
+use crate::effects::{Error, Fresh, Outcome, World};
+use crate::machine::invariant::{Broken, permits};
+use crate::machine::project::{Projection, project, project_invalid};
+use crate::machine::{Action, Decision, Facts, Loaded, Step, decide};
+use crate::policy::Policy;
+
+/// More steps than any rotation has; a turn that reaches it goes on in the next, so that one policy cannot starve
+/// the others.
+const MAX_STEPS: usize = 500;
+
+/// When to take the next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At this time, or when the policy changes.
+    At(Timestamp),
+    /// When the policy changes.
+    OnChange,
+}
+
+/// What decides. There is one in the product; tests put broken ones in its place to prove that they are noticed.
+pub trait Mind: Sync {
+    /// See [`decide()`].
+    fn decide(&self, policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision;
+
+    /// See [`permits()`].
+    ///
+    /// # Errors
+    /// Names the rule that the write would break.
+    fn permits(
+        &self,
+        policy: &Policy,
+        journal: &Loaded,
+        facts: &Facts,
+        action: &Action,
+    ) -> Result<(), Broken>;
+}
+
+/// The machine as it ships.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine;
+
+impl Mind for Machine {
+    fn decide(&self, policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
+        decide(policy, journal, facts, now)
+    }
+
+    fn permits(
+        &self,
+        policy: &Policy,
+        journal: &Loaded,
+        facts: &Facts,
+        action: &Action,
+    ) -> Result<(), Broken> {
+        permits(policy, journal, facts, action)
+    }
+}
+
+/// Takes one turn for one policy.
+///
+/// # Errors
+/// Whatever did not come to an end; what had been done is found again by looking in the next turn.
+pub async fn turn<W: World>(mind: &impl Mind, world: &mut W) -> Result<Next, Error> {
+    let Some(mut fresh) = world.load().await? else {
+        return Ok(Next::OnChange);
+    };
+    let mut shown = fresh.object.status.clone().unwrap_or_default();
+    let mut facts = Facts::default();
+    for _ in 0..MAX_STEPS {
+        let now = world.now();
+        let policy = match meaning(&mut fresh) {
+            Ok(policy) => policy,
+            Err(invalid) => {
+                let generation = fresh.object.metadata.generation.unwrap_or_default();
+                let projection = project_invalid(generation, &invalid, &shown, now);
+                show(world, &mut shown, projection).await?;
+                return Ok(Next::OnChange);
+            }
+        };
+        let decision = mind.decide(&policy, &fresh.journal, &facts, now);
+        let projection = project(&policy, &fresh.journal, &facts, &decision, &shown, now);
+        match decision.step {
+            Step::Look(query) => facts.absorb(world.look(&policy, query).await?),
+            Step::Act(action) => {
+                mind.permits(&policy, &fresh.journal, &facts, &action)?;
+                // Only what is new is shown between two writes, and a failure to show it holds up no rotation.
+                if phase(&projection.status) != phase(&shown)
+                    && let Err(error) = show(world, &mut shown, projection).await
+                {
+                    tracing::warn!(policy = policy.name, namespace = policy.namespace, %error, "status not shown");
+                }
+                match world.perform(&policy, &action).await? {
+                    Outcome::Done => facts = facts.after(&action),
+                    Outcome::Refused(refused) => facts.refused = Some(refused),
+                }
+                // Afresh before each write: an edit, a suspension or a deletion counts from now on.
+                match world.load().await? {
+                    Some(again) => fresh = again,
+                    None => return Ok(Next::OnChange),
+                }
+            }
+            Step::Wait { until, .. } => {
+                show(world, &mut shown, projection).await?;
+                return Ok(if until == Timestamp::MAX {
+                    Next::OnChange
+                } else {
+                    Next::At(until)
+                });
+            }
+            Step::Rest { next } => {
+                show(world, &mut shown, projection).await?;
+                return Ok(next.map_or(Next::OnChange, Next::At));
+            }
+        }
+    }
+    Ok(Next::At(world.now()))
+}
+
+/// The live policy, or, while a rotation runs, the snapshot it runs on. A policy that was made invalid meanwhile
+/// stands still. A snapshot that this release cannot read is a journal that cannot be trusted.
+fn meaning(fresh: &mut Fresh) -> Result<Policy, crate::policy::Invalid> {
+    let live = Policy::parse(&fresh.object)?;
+    let Loaded::Valid(journal) = &fresh.journal else {
+        return Ok(live);
+    };
+    let Some(rotation) = &journal.rotation else {
+        return Ok(live);
+    };
+    match Policy::parse_as(&fresh.object, &rotation.spec) {
+        Ok(policy) => Ok(policy),
+        Err(invalid) => {
+            fresh.journal = Loaded::Corrupt(format!("its snapshot is not valid here: {invalid}"));
+            Ok(live)
+        }
+    }
+}
+
+async fn show<W: World>(
+    world: &mut W,
+    shown: &mut RotationPolicyStatus,
+    projection: Projection,
+) -> Result<(), Error> {
+    if projection.status == *shown && projection.notices.is_empty() {
+        return Ok(());
+    }
+    let urgent = essence(&projection.status) != essence(shown) || !projection.notices.is_empty();
+    world.publish(&projection, urgent).await?;
+    *shown = projection.status;
+    Ok(())
+}
+
+fn phase(status: &RotationPolicyStatus) -> Option<(u64, &str)> {
+    status.rotation.as_ref().map(|r| (r.number, r.phase.as_str()))
+}
+
+/// What a person must learn at once; the rest is progress.
+fn essence(status: &RotationPolicyStatus) -> impl PartialEq + '_ {
+    let conditions: Vec<_> = status
+        .conditions
+        .iter()
+        .map(|c| (&c.type_, &c.status, &c.reason))
+        .collect();
+    (
+        phase(status),
+        status.observed_generation,
+        &status.last_handled_rotate_now,
+        &status.next_rotation_at,
+        conditions,
+    )
+}

@@ -1,0 +1,149 @@
+//! Hands: the only input and output. The machine speaks to the world through [`World`], and so does every test.
+
+use std::future::Future;
+
+use jiff::Timestamp;
+
+use crate::api::RotationPolicy;
+use crate::machine::facts::{Consumer, Facts, Login, Preflight, Previous, Refused, SecretSeen, Sessions};
+use crate::machine::project::Projection;
+use crate::machine::{Action, Loaded, Query};
+use crate::policy::Policy;
+
+/// Everything outside, for one policy. `&mut self`: an implementation keeps what it loaded, so that a write can
+/// carry the version of what was read.
+pub trait World: Send {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+
+    /// Reads the policy and its journal afresh, past every cache; nothing when the policy is gone.
+    fn load(&mut self) -> impl Future<Output = Result<Option<Fresh>, Error>> + Send;
+
+    /// Answers one question; changes nothing.
+    fn look(&mut self, policy: &Policy, query: Query) -> impl Future<Output = Result<Seen, Error>> + Send;
+
+    /// Makes one write, guarded. After an error the outcome is unknown, and is found out by looking.
+    fn perform(
+        &mut self,
+        policy: &Policy,
+        action: &Action,
+    ) -> impl Future<Output = Result<Outcome, Error>> + Send;
+
+    /// Shows people where things stand. Nothing depends on it; what is not urgent may be left out when something was
+    /// shown a moment ago.
+    fn publish(
+        &mut self,
+        projection: &Projection,
+        urgent: bool,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// What is written and remembered, read afresh.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fresh {
+    /// The policy object.
+    pub object: RotationPolicy,
+    /// Its journal.
+    pub journal: Loaded,
+}
+
+/// The answer to a [`Query`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// To [`Query::Secret`].
+    Secret(SecretSeen),
+    /// To [`Query::Preflight`].
+    Preflight(Preflight),
+    /// To [`Query::Pending`].
+    Pending(Login),
+    /// To [`Query::Previous`].
+    Previous(Previous),
+    /// To [`Query::Consumers`].
+    Consumers(Vec<Consumer>),
+    /// To [`Query::Sessions`].
+    Sessions(Sessions),
+}
+
+/// How a write ended, when that is known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It was made.
+    Done,
+    /// It was refused for good and nothing was changed.
+    Refused(Refused),
+}
+
+/// A look or a write that did not come to an end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The guard of a write did not hold: somebody else has written. What was seen is out of date.
+    #[error("{what} was changed by somebody else meanwhile; looking again")]
+    Conflict {
+        /// The object.
+        what: String,
+    },
+    /// This process does not hold the lease, or not for long enough to finish the write.
+    #[error("not writing: this replica does not hold the lease")]
+    Fenced,
+    /// It did not end in time; whether a write was made is unknown.
+    #[error("{what} did not end within {seconds} s")]
+    TimedOut {
+        /// The operation.
+        what: String,
+        /// The limit.
+        seconds: u64,
+    },
+    /// The API server answered with an error, or not at all.
+    #[error("failed to {what}: {source}")]
+    Kubernetes {
+        /// The operation.
+        what: String,
+        /// The answer.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The database could not be asked; the text is free of values.
+    #[error("failed to {what}: {detail}")]
+    Postgres {
+        /// The operation.
+        what: String,
+        /// SQLSTATE and what it means.
+        detail: String,
+    },
+    /// An object is not what it must be.
+    #[error("{0}")]
+    Unusable(String),
+    /// A rule that holds before every write did not.
+    #[error(transparent)]
+    Broken(#[from] crate::machine::invariant::Broken),
+}
+
+impl Error {
+    /// Bounded label for metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Conflict { .. } => "conflict",
+            Self::Fenced => "fenced",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Kubernetes { .. } => "kubernetes",
+            Self::Postgres { .. } => "postgres",
+            Self::Unusable(_) => "unusable",
+            Self::Broken(_) => "broken",
+        }
+    }
+}
+
+impl Facts {
+    /// Takes in what was seen.
+    pub fn absorb(&mut self, seen: Seen) {
+        match seen {
+            Seen::Secret(secret) => self.secret = Some(secret),
+            Seen::Preflight(preflight) => self.preflight = Some(preflight),
+            Seen::Pending(login) => self.pending = Some(login),
+            Seen::Previous(previous) => self.previous = Some(previous),
+            Seen::Consumers(consumers) => self.consumers = Some(consumers),
+            Seen::Sessions(sessions) => self.sessions = Some(sessions),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What has been seen in this pass. `None` is *unknown*: the machine asks for what its phase needs, and no more.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::step::{Action, Entry};
+use crate::policy::target::{ConsumerRef, RoleName};
+
+/// Everything seen, and everything done, since the pass began. Dropped at its end: nothing is remembered but the journal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// The application Secret.
+    pub secret: Option<SecretSeen>,
+    /// What preflight found.
+    pub preflight: Option<Preflight>,
+    /// Login with the pending credential.
+    pub pending: Option<Login>,
+    /// Login with the retiring user's last password.
+    pub previous: Option<Previous>,
+    /// The workloads and pods that use the credential.
+    pub consumers: Option<Vec<Consumer>>,
+    /// Sessions of the retiring user.
+    pub sessions: Option<Sessions>,
+    /// The server has accepted the pending verifier in this turn.
+    pub altered: bool,
+    /// The server has accepted the retiring verifier in this turn.
+    pub retired: bool,
+    /// The retiring user's sessions have been ended in this turn.
+    pub terminated: bool,
+    /// The last write of this turn was refused; it is not tried again before the next turn.
+    pub refused: Option<Refused>,
+}
+
+/// The application Secret.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SecretSeen {
+    /// There is none.
+    Missing,
+    /// It is there.
+    Present {
+        /// User under the user name key; none when the key is missing or names no possible role.
+        user: Option<RoleName>,
+        /// Whether all keys and templates carry the journal's pending credential.
+        carries_pending: bool,
+        /// Guard for the write that follows.
+        version: String,
+        /// The rotation that delivered its credential, when that was one of this policy's.
+        delivered: Option<Delivered>,
+    },
+}
+
+/// The mark that a delivery leaves on the application Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Number of the rotation.
+    pub number: u64,
+    /// The rotate-now value that it answered.
+    pub nonce: Option<String>,
+    /// When the API server took the delivery, to the second.
+    pub at: Timestamp,
+}
+
+/// What preflight found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preflight {
+    /// The active user, when the application Secret names one of the pair.
+    pub active: Option<RoleName>,
+    /// The server, when the administrator could log in.
+    pub identity: Option<Identity>,
+    /// What was found, the blockers first.
+    pub findings: Vec<Finding>,
+}
+
+impl Preflight {
+    /// Whether nothing stands in the way of a rotation.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.findings.iter().all(|finding| !finding.blocks)
+    }
+}
+
+/// One thing that is wrong, with the command that mends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether it stands in the way of a rotation; else it is a warning.
+    pub blocks: bool,
+    /// Stable `CamelCase` reason.
+    pub reason: &'static str,
+    /// What happened, to which object, and the next command to type.
+    pub message: String,
+}
+
+/// Which server, and which of its lives: a promotion changes the timeline, a restore or another cluster the system.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Identity {
+    /// `system_identifier` of the cluster.
+    pub system: String,
+    /// Timeline of its write-ahead log.
+    pub timeline: u32,
+}
+
+/// A login that was tried with the pending credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// Nobody can have set the verifier yet: it was made in this turn. Asking the server would only leave a failed
+    /// login in its log.
+    NotYet,
+    /// It works on a primary, as the right role, and the smoke query succeeds.
+    Accepted(Identity),
+    /// The server is there and says that this password is not the role's.
+    WrongPassword,
+    /// It does not work for another reason, which setting the password again would not mend.
+    Refused(Finding),
+}
+
+/// The retiring user's last password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Previous {
+    /// It still logs in.
+    Accepted,
+    /// The server refuses it.
+    Refused,
+    /// Nobody knows it: the journal was lost.
+    Unknown,
+    /// The server could not be asked.
+    Unreachable(Finding),
+}
+
+/// A workload, or a pod without one, whose pods use the credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// What it is.
+    pub reference: ConsumerRef,
+    /// Uid, the guard of the restart.
+    pub uid: String,
+    /// Its pod template carries this rotation's mark.
+    pub marked: bool,
+    /// Pods, terminating ones included, that may hold the old credential.
+    pub old_pods: Vec<String>,
+    /// Pods that hold the new credential and are ready.
+    pub ready: u32,
+    /// Why its rollout does not go on, in its own words: paused, `OnDelete`, a pod that does not start.
+    pub obstacle: Option<String>,
+}
+
+/// Sessions of the retiring user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sessions {
+    /// They were counted.
+    Counted {
+        /// Who is left, grouped; prepared transactions are among them.
+        laggards: Vec<Laggard>,
+        /// The unbroken series of quiet polls that this process has seen, this one included.
+        quiet: Option<Quiet>,
+    },
+    /// The server could not be asked.
+    Unreachable(Finding),
+}
+
+/// A group of sessions, or a prepared transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Laggard {
+    /// What the client calls itself.
+    pub application_name: String,
+    /// Where it comes from; empty when unknown.
+    pub client_address: String,
+    /// Pod behind the address, with its workload; empty when there is none.
+    pub pod: String,
+    /// How many.
+    pub count: u32,
+}
+
+/// An unbroken series of polls that saw nothing. It lives in the process that polled, on purpose: time in which
+/// nobody looked proves nothing, so a restarted controller begins a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quiet {
+    /// The first of them.
+    pub since: Timestamp,
+    /// How many.
+    pub polls: u32,
+}
+
+/// A write that was refused for good: doing it again at once would not help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The server's password policy does not take this password; another may do.
+    Password(Finding),
+    /// Anything else.
+    Otherwise(Finding),
+}
+
+impl Facts {
+    /// What is still known after a write: only what this turn has done. Everything else must be seen again.
+    #[must_use]
+    pub fn after(&self, action: &Action) -> Self {
+        let mut next = Self {
+            altered: self.altered,
+            retired: self.retired,
+            terminated: self.terminated,
+            ..Self::default()
+        };
+        match action {
+            Action::Record {
+                entry: Entry::Stage | Entry::Regenerate,
+                ..
+            } => {
+                next.pending = Some(Login::NotYet);
+                next.altered = false;
+            }
+            Action::SetVerifier { .. } => next.altered = true,
+            Action::Retire { .. } => next.retired = true,
+            Action::Terminate { .. } => next.terminated = true,
+            Action::Record {
+                entry: Entry::Adopt | Entry::Reschedule | Entry::Recover | Entry::RollOut | Entry::Finish,
+                ..
+            }
+            | Action::Flip { .. }
+            | Action::Restart { .. } => {}
+        }
+        next
+    }
+}

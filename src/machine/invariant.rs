@@ -1,0 +1,129 @@
+//! What must hold before each write, stated apart from the machine that decides it. The driver checks it before
+//! every `perform`: a mistake in `decide` stands still instead of locking somebody out.
+
+use super::decide::QUIET_POLLS;
+use super::facts::{Facts, Login, SecretSeen, Sessions};
+use super::journal::{Journal, Loaded, Rotation};
+use super::step::{Action, Entry};
+use crate::api::spec::RestartMode;
+use crate::policy::Policy;
+
+/// A write that must not happen. Always a defect of Tandem, never of its surroundings.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("refusing to {action}: {rule}; this is a defect of Tandem, please report it")]
+pub struct Broken {
+    action: &'static str,
+    rule: &'static str,
+}
+
+/// Whether the write may happen, given what is remembered and what was seen in this pass.
+///
+/// # Errors
+/// Names the rule that it would break.
+pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action) -> Result<(), Broken> {
+    let forbid = |rule| {
+        Err(Broken {
+            action: action.label(),
+            rule,
+        })
+    };
+    if policy.suspended || policy.deleting {
+        return forbid("S7: a suspended or deleted policy changes nothing");
+    }
+    let rotation = match journal {
+        Loaded::Valid(journal) => journal.rotation.as_ref(),
+        Loaded::Absent => None,
+        Loaded::Corrupt(_) => return forbid("a journal that cannot be trusted is never acted on"),
+    };
+    if let Action::Record { entry, next } = action {
+        return match record(journal, rotation, *entry, next) {
+            Some(rule) => forbid(rule),
+            None => Ok(()),
+        };
+    }
+    let Some(rotation) = rotation else {
+        return forbid("S2: no credential is durable in the journal");
+    };
+    let broken =
+        match action {
+            Action::Record { .. } => None,
+            Action::SetVerifier { user } => (*user != rotation.pending)
+                .then_some("S2: only the pending user's verifier is in the journal"),
+            Action::Flip { .. } => {
+                (!proven(facts)).then_some("S5: the Secret must never carry an unproven credential")
+            }
+            Action::Restart { .. } => (!delivered(facts))
+                .then_some("a restart before the delivery would load the old credential again"),
+            Action::Terminate { user } => (*user != rotation.retiring || rotation.rolled_out_at.is_none())
+                .then_some("sessions are ended only after the rollout"),
+            Action::Retire { user, .. } => retire(policy, rotation, facts, user == &rotation.retiring),
+        };
+    broken.map_or(Ok(()), forbid)
+}
+
+fn record(
+    journal: &Loaded,
+    rotation: Option<&Rotation>,
+    entry: Entry,
+    next: &Journal,
+) -> Option<&'static str> {
+    let absent = matches!(journal, Loaded::Absent);
+    let running = rotation.is_some();
+    let before = match journal {
+        Loaded::Valid(journal) => journal.number,
+        Loaded::Absent | Loaded::Corrupt(_) => 0,
+    };
+    match entry {
+        Entry::Adopt | Entry::Recover => (!absent).then_some("a journal that is there is never started over"),
+        Entry::Reschedule => running.then_some("a running rotation ends on its snapshot"),
+        Entry::Stage => (absent || running || next.number != before + 1 || next.rotation.is_none())
+            .then_some("S4: at most one pending credential, numbered without a gap"),
+        Entry::Regenerate | Entry::RollOut => (!running || next.rotation.is_none() || next.number != before)
+            .then_some("only a running rotation goes on"),
+        Entry::Finish => (!running || next.rotation.is_some() || next.number != before)
+            .then_some("only a running rotation ends"),
+    }
+}
+
+fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool) -> Option<&'static str> {
+    if !is_retiring || !delivered(facts) {
+        return Some("S1: the user that the Secret names is never retired");
+    }
+    if !proven(facts) {
+        return Some("S1: the old user is retired only while the new one is proven to work");
+    }
+    if rotation.rolled_out_at.is_none() {
+        return Some("S3: the rollout has not ended");
+    }
+    let pods_gone = policy.restart.mode == RestartMode::None
+        || facts
+            .consumers
+            .as_ref()
+            .is_some_and(|all| all.iter().all(|c| c.old_pods.is_empty()));
+    if !pods_gone {
+        return Some("S3: a pod may still hold the old credential");
+    }
+    match &facts.sessions {
+        Some(Sessions::Counted {
+            laggards,
+            quiet: Some(quiet),
+        }) if laggards.is_empty() && quiet.polls >= QUIET_POLLS => None,
+        Some(Sessions::Counted { .. } | Sessions::Unreachable(_)) | None => {
+            Some("S3: the drain is not proven")
+        }
+    }
+}
+
+fn proven(facts: &Facts) -> bool {
+    matches!(facts.pending, Some(Login::Accepted(_)))
+}
+
+fn delivered(facts: &Facts) -> bool {
+    matches!(
+        facts.secret,
+        Some(SecretSeen::Present {
+            carries_pending: true,
+            ..
+        })
+    )
+}

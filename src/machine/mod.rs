@@ -1,0 +1,32 @@
+//! Thought: pure and synchronous. No client, clock, randomness or password in here.
+//!
+//! | phase | true now | next write | may wait for |
+//! |---|---|---|---|
+//! | `Idle` | the Secret names the active user, and it logs in | journal: adopt, reschedule | schedule, rotate-now |
+//! | `Prepared` | preflight passed | journal: stage | window |
+//! | `Staged` | pending and retiring credentials are durable | set the pending verifier | database |
+//! | `Altered` | the primary accepted it | — | database |
+//! | `Verified` | the standby logs in and can do what it must | flip the Secret | window |
+//! | `Delivered` | the Secret carries the new credential | restart the next consumer | `maxConcurrent` |
+//! | `Restarted` | every consumer with old pods is marked | — | rollouts |
+//! | `RolledOut` | no pod can hold the old credential | journal: roll out; then terminate, if asked | `retire.after`, sessions |
+//! | `Drained` | no session was seen for the quiet time | set the retiring verifier | database |
+//! | `Retired` | the old password is refused | journal: finish | |
+//!
+//! Delivery through External Secrets Operator will put `Flipped` between `Verified` and `Delivered`; with direct
+//! delivery the two are one write.
+
+pub mod decide;
+pub mod facts;
+pub mod invariant;
+pub mod journal;
+pub mod phase;
+pub mod project;
+pub mod step;
+pub mod words;
+
+pub use decide::decide;
+pub use facts::Facts;
+pub use journal::{Journal, Loaded};
+pub use phase::Phase;
+pub use step::{Action, Decision, Query, Step};

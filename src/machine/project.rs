@@ -1,0 +1,384 @@
+//! What people see: status, conditions and Events, from the same inputs as the decision.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::decide::next_scheduled;
+use super::facts::{Facts, Finding, Login, SecretSeen, Sessions};
+use super::journal::{Finished, Loaded};
+use super::phase::Phase;
+use super::step::{Decision, Step, Waiting};
+use super::words::{Weight, rotate_now_command, words};
+use crate::api::condition::{self, condition, merged};
+use crate::api::status::{
+    ConsumerStatus, FinishedRotation, LaggardStatus, RotationPolicyStatus, RotationStatus,
+};
+use crate::policy::{Invalid, Policy};
+
+/// What is to be shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Projection {
+    /// The whole new status.
+    pub status: RotationPolicyStatus,
+    /// One for each transition since the status shown before.
+    pub notices: Vec<Notice>,
+}
+
+/// An Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Stable `CamelCase` reason.
+    pub reason: &'static str,
+    /// The sentence.
+    pub note: String,
+    /// Whether somebody should look.
+    pub warning: bool,
+}
+
+/// Shows where things stand. `old` is the status shown before: it is carried over where this pass has not looked, and
+/// compared for transitions; nothing is decided by it.
+#[must_use]
+pub fn project(
+    policy: &Policy,
+    journal: &Loaded,
+    facts: &Facts,
+    decision: &Decision,
+    old: &RotationPolicyStatus,
+    now: Timestamp,
+) -> Projection {
+    let held = match journal {
+        Loaded::Valid(journal) => Some(journal),
+        Loaded::Absent | Loaded::Corrupt(_) => None,
+    };
+    let said = match &decision.step {
+        Step::Wait { why, .. } => Some(words(policy, why)),
+        Step::Look(_) | Step::Act(_) | Step::Rest { .. } => None,
+    };
+    let message = said.as_ref().map(|w| w.message.clone()).unwrap_or_default();
+    let rotation = held.and_then(|journal| {
+        journal.rotation.as_ref().map(|rotation| RotationStatus {
+            number: journal.number,
+            trigger: rotation.trigger.as_str().to_owned(),
+            phase: decision.phase.as_str().to_owned(),
+            started_at: Time(rotation.started_at),
+            message,
+        })
+    });
+    let history = held.map(|journal| journal.history.as_slice()).unwrap_or_default();
+    let delivered = match &facts.secret {
+        Some(SecretSeen::Present {
+            delivered: Some(delivered),
+            ..
+        }) => Some(Time(delivered.at)),
+        Some(SecretSeen::Present { delivered: None, .. } | SecretSeen::Missing) | None => None,
+    };
+    let mut status = RotationPolicyStatus {
+        observed_generation: Some(policy.generation),
+        active_user: active_user(facts).or_else(|| old.active_user.clone()),
+        last_rotation: history.first().map(finished),
+        next_rotation_at: held
+            .and_then(|journal| next_scheduled(policy, journal, now))
+            .map(Time),
+        credential_changed_at: delivered.or_else(|| old.credential_changed_at.clone()),
+        last_handled_rotate_now: held.and_then(|journal| journal.handled.clone()),
+        consumers: rotation
+            .as_ref()
+            .map(|_| consumers(facts, old))
+            .unwrap_or_default(),
+        laggards: laggards(facts),
+        history: history.iter().take(policy.history_limit).map(finished).collect(),
+        rotation,
+        conditions: Vec::new(),
+    };
+    status.conditions = conditions(policy, facts, decision, old, now);
+    let notices = notices(
+        old,
+        &status,
+        decision,
+        said.filter(|w| w.weight == Weight::Stalled)
+            .map(|w| (w.reason, w.message)),
+    );
+    Projection { status, notices }
+}
+
+/// Shows a spec that cannot mean anything. Nothing else of the status is touched.
+#[must_use]
+pub fn project_invalid(
+    generation: i64,
+    invalid: &Invalid,
+    old: &RotationPolicyStatus,
+    now: Timestamp,
+) -> Projection {
+    let message = format!("{invalid}; nothing is done until it is corrected");
+    let make = |type_, holds| condition(type_, holds, "InvalidSpec", &message, generation, now);
+    let mut conditions = vec![
+        make(condition::READY, false),
+        make(condition::RECONCILING, false),
+        make(condition::STALLED, true),
+    ];
+    conditions.extend(carried(old, condition::PREFLIGHT));
+    conditions.extend(carried(old, condition::CREDENTIALS_IN_SYNC));
+    let status = RotationPolicyStatus {
+        observed_generation: Some(generation),
+        conditions: merged(&old.conditions, conditions),
+        ..old.clone()
+    };
+    let told = old
+        .conditions
+        .iter()
+        .any(|c| c.type_ == condition::STALLED && c.status == "True" && c.message == message);
+    let notices = if told {
+        Vec::new()
+    } else {
+        vec![Notice {
+            reason: "InvalidSpec",
+            note: message,
+            warning: true,
+        }]
+    };
+    Projection { status, notices }
+}
+
+fn active_user(facts: &Facts) -> Option<String> {
+    match (&facts.secret, &facts.preflight) {
+        (Some(SecretSeen::Present { user, .. }), _) => user.as_ref().map(ToString::to_string),
+        (Some(SecretSeen::Missing) | None, Some(preflight)) => {
+            preflight.active.as_ref().map(ToString::to_string)
+        }
+        (Some(SecretSeen::Missing) | None, None) => None,
+    }
+}
+
+fn consumers(facts: &Facts, old: &RotationPolicyStatus) -> Vec<ConsumerStatus> {
+    let Some(seen) = &facts.consumers else {
+        return old.consumers.clone();
+    };
+    seen.iter()
+        .map(|consumer| ConsumerStatus {
+            kind: consumer.reference.kind.as_str().to_owned(),
+            name: consumer.reference.name.clone(),
+            restarted_by: consumer.marked.then(|| "Tandem".to_owned()),
+            old_pods: u32::try_from(consumer.old_pods.len()).unwrap_or(u32::MAX),
+            ready: consumer.ready,
+        })
+        .collect()
+}
+
+fn laggards(facts: &Facts) -> Vec<LaggardStatus> {
+    let Some(Sessions::Counted { laggards, .. }) = &facts.sessions else {
+        return Vec::new();
+    };
+    laggards
+        .iter()
+        .map(|l| LaggardStatus {
+            application_name: l.application_name.clone(),
+            client_address: l.client_address.clone(),
+            pod: l.pod.clone(),
+            count: l.count,
+        })
+        .collect()
+}
+
+fn finished(entry: &Finished) -> FinishedRotation {
+    FinishedRotation {
+        number: entry.number,
+        trigger: entry.trigger.as_str().to_owned(),
+        result: "Completed".to_owned(),
+        user: entry.user.to_string(),
+        started_at: Time(entry.started_at),
+        finished_at: Time(entry.finished_at),
+        rollout_seconds: entry
+            .rolled_out_at
+            .map(|at| at.duration_since(entry.started_at).as_secs()),
+    }
+}
+
+fn conditions(
+    policy: &Policy,
+    facts: &Facts,
+    decision: &Decision,
+    old: &RotationPolicyStatus,
+    now: Timestamp,
+) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+    let make = |type_, holds, reason, message: &str| {
+        condition(type_, holds, reason, message, policy.generation, now)
+    };
+    let (ready, reconciling, stalled, reason, message) = match &decision.step {
+        Step::Rest { .. } => (
+            true,
+            false,
+            false,
+            "Idle",
+            format!("rotate now with: {}", rotate_now_command(policy)),
+        ),
+        Step::Look(_) | Step::Act(_) => (
+            false,
+            true,
+            false,
+            "Rotating",
+            format!("{}; going on", decision.phase),
+        ),
+        Step::Wait { why, .. } => {
+            let said = words(policy, why);
+            let idle = decision.phase == Phase::Idle && *why == Waiting::Suspended;
+            let stalled = said.weight == Weight::Stalled;
+            (
+                idle,
+                !stalled && *why != Waiting::Suspended,
+                stalled,
+                said.reason,
+                said.message,
+            )
+        }
+    };
+    let mut new = vec![
+        make(condition::READY, ready, reason, &message),
+        make(condition::RECONCILING, reconciling, reason, &message),
+        make(condition::STALLED, stalled, reason, &message),
+    ];
+    match &facts.preflight {
+        Some(preflight) => {
+            let lines: Vec<_> = preflight.findings.iter().map(|f| f.message.as_str()).collect();
+            let reason = preflight.findings.first().map_or("Passed", |f| f.reason);
+            let said = if lines.is_empty() {
+                "everything a rotation needs is in order".to_owned()
+            } else {
+                lines.join("\n")
+            };
+            new.push(make(condition::PREFLIGHT, preflight.passed(), reason, &said));
+        }
+        None => new.extend(carried(old, condition::PREFLIGHT)),
+    }
+    match in_sync(facts) {
+        Some(Ok(())) => new.push(make(
+            condition::CREDENTIALS_IN_SYNC,
+            true,
+            "LoginSucceeded",
+            "the credential in the application Secret logs in",
+        )),
+        Some(Err((reason, message))) => {
+            new.push(make(condition::CREDENTIALS_IN_SYNC, false, reason, &message))
+        }
+        None => new.extend(carried(old, condition::CREDENTIALS_IN_SYNC)),
+    }
+    merged(&old.conditions, new)
+}
+
+/// Reasons of findings which say that the active credential itself does not log in.
+pub const ACTIVE_LOGIN_FAILED: &str = "ActiveLoginFailed";
+
+fn in_sync(facts: &Facts) -> Option<Result<(), (&'static str, String)>> {
+    let delivered = matches!(
+        facts.secret,
+        Some(SecretSeen::Present {
+            carries_pending: true,
+            ..
+        })
+    );
+    match (&facts.pending, &facts.preflight) {
+        (Some(Login::Accepted(_)), _) if delivered => Some(Ok(())),
+        (Some(Login::WrongPassword), _) if delivered => Some(Err((
+            ACTIVE_LOGIN_FAILED,
+            "the server refuses the password in the application Secret".to_owned(),
+        ))),
+        (Some(Login::Refused(finding)), _) if delivered => {
+            Some(Err((finding.reason, finding.message.clone())))
+        }
+        (_, Some(preflight)) => {
+            let failed = |finding: &&Finding| finding.reason == ACTIVE_LOGIN_FAILED;
+            match preflight.findings.iter().find(failed) {
+                Some(finding) => Some(Err((finding.reason, finding.message.clone()))),
+                None => preflight.passed().then_some(Ok(())),
+            }
+        }
+        (_, None) => None,
+    }
+}
+
+fn carried(
+    old: &RotationPolicyStatus,
+    type_: &str,
+) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+    old.conditions.iter().find(|c| c.type_ == type_).cloned()
+}
+
+/// One Event for each phase that was reached since, and one when it first stands still.
+fn notices(
+    old: &RotationPolicyStatus,
+    new: &RotationPolicyStatus,
+    decision: &Decision,
+    stalled: Option<(&'static str, String)>,
+) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let mut normal = |reason, note: String| {
+        notices.push(Notice {
+            reason,
+            note,
+            warning: false,
+        })
+    };
+    let before = old.rotation.as_ref().map(|r| (r.number, r.phase.as_str()));
+    if let Some(rotation) = &new.rotation {
+        let reached = before
+            .filter(|(number, _)| *number == rotation.number)
+            .and_then(|(_, phase)| Phase::ALL.into_iter().find(|p| p.as_str() == phase))
+            .unwrap_or(Phase::Prepared);
+        for phase in Phase::ALL
+            .into_iter()
+            .filter(|p| *p > reached && *p <= decision.phase)
+        {
+            let (reason, said) = announce(phase);
+            normal(
+                reason,
+                format!("rotation {} ({}): {said}", rotation.number, rotation.trigger),
+            );
+        }
+    }
+    let last = |status: &RotationPolicyStatus| status.last_rotation.as_ref().map_or(0, |r| r.number);
+    if let Some(finished) = &new.last_rotation
+        && last(new) > last(old)
+    {
+        normal(
+            "RotationCompleted",
+            format!(
+                "rotation {} completed; {} is active",
+                finished.number, finished.user
+            ),
+        );
+    }
+    if let Some((reason, note)) = stalled {
+        let told = old
+            .conditions
+            .iter()
+            .any(|c| c.type_ == condition::STALLED && c.status == "True" && c.reason == reason);
+        if !told {
+            notices.push(Notice {
+                reason,
+                note,
+                warning: true,
+            });
+        }
+    }
+    notices
+}
+
+fn announce(phase: Phase) -> (&'static str, &'static str) {
+    match phase {
+        Phase::Idle => ("Idle", "nothing is running"),
+        Phase::Prepared => ("PreflightPassed", "everything it needs is in order"),
+        Phase::Staged => ("CredentialStaged", "a new credential is durable in the journal"),
+        Phase::Altered => ("StandbyAltered", "the standby user has its new password"),
+        Phase::Verified => ("StandbyVerified", "the standby user logs in with it"),
+        Phase::Delivered => (
+            "SecretDelivered",
+            "the application Secret carries the new credential",
+        ),
+        Phase::Restarted => (
+            "ConsumersRestarted",
+            "every consumer that needed it was restarted",
+        ),
+        Phase::RolledOut => ("RolloutCompleted", "no pod holds the old credential"),
+        Phase::Drained => ("OldUserDrained", "no session of the old user is left"),
+        Phase::Retired => ("OldUserRetired", "the old password is refused"),
+    }
+}

@@ -1,0 +1,202 @@
+//! What the machine answers.
+
+use jiff::Timestamp;
+
+use super::facts::{Finding, Laggard};
+use super::journal::Journal;
+use super::phase::Phase;
+use crate::api::spec::RetireMode;
+use crate::policy::target::{ConsumerRef, RoleName};
+
+/// The furthest fact that holds, and what is to be done about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The furthest fact that holds.
+    pub phase: Phase,
+    /// The one thing to do next.
+    pub step: Step,
+}
+
+/// The one thing to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Ask the world; nothing is changed.
+    Look(Query),
+    /// One external write.
+    Act(Action),
+    /// Nothing can be done before that time, or before something changes.
+    Wait {
+        /// When to look again.
+        until: Timestamp,
+        /// What is waited for.
+        why: Waiting,
+    },
+    /// Nothing is to be done.
+    Rest {
+        /// When the schedule has something to do.
+        next: Option<Timestamp>,
+    },
+}
+
+/// A question to the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Query {
+    /// What does the application Secret carry?
+    Secret,
+    /// Is everything there that a rotation will need?
+    Preflight,
+    /// Does the pending credential log in?
+    Pending,
+    /// Does the retiring user's last password still log in?
+    Previous,
+    /// Which pods use the credential, and which of them are old?
+    Consumers,
+    /// Which sessions does the retiring user have?
+    Sessions,
+}
+
+/// One external write, with its guard. Done twice, or done and not acknowledged, it ends in the same state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Write the journal. Guard: the resourceVersion it was loaded with.
+    Record {
+        /// Why, and so what happens to the credentials beside it.
+        entry: Entry,
+        /// What it will say.
+        next: Box<Journal>,
+    },
+    /// Set the pending verifier on the primary. Guards: the deadline of the lease, checked by the server, and the rule
+    /// that the user whom the application Secret names is changed only to the password which that Secret carries.
+    SetVerifier {
+        /// The standby.
+        user: RoleName,
+    },
+    /// Deliver the pending credential. Guard: the Secret's resourceVersion.
+    Flip {
+        /// resourceVersion of the Secret that was looked at.
+        version: String,
+    },
+    /// Mark one consumer's pod template with the rotation id. Guard: the consumer's uid.
+    Restart {
+        /// Which one.
+        consumer: ConsumerRef,
+        /// Its uid.
+        uid: String,
+    },
+    /// End the sessions of the retiring user.
+    Terminate {
+        /// The retiring user.
+        user: RoleName,
+    },
+    /// Set the retiring verifier on the primary. Guards as for `SetVerifier`.
+    Retire {
+        /// The retiring user.
+        user: RoleName,
+        /// Whether it also loses its right to log in.
+        mode: RetireMode,
+    },
+}
+
+/// Why the journal is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// First journal of a policy.
+    Adopt,
+    /// The schedule is another one.
+    Reschedule,
+    /// A rotation begins: a new pending credential and a retiring verifier are made and kept with the active user's
+    /// present password.
+    Stage,
+    /// The server refused the pending password: another one is made.
+    Regenerate,
+    /// The journal was lost after the flip: the pending credential is taken from the application Secret.
+    Recover,
+    /// The rollout has ended: the wait for sessions begins.
+    RollOut,
+    /// The rotation has ended: its credentials are dropped.
+    Finish,
+}
+
+impl Action {
+    /// One word for metrics, logs and tests.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Record { entry, .. } => match entry {
+                Entry::Adopt => "adopt",
+                Entry::Reschedule => "reschedule",
+                Entry::Stage => "stage",
+                Entry::Regenerate => "regenerate",
+                Entry::Recover => "recover",
+                Entry::RollOut => "roll_out",
+                Entry::Finish => "finish",
+            },
+            Self::SetVerifier { .. } => "set_verifier",
+            Self::Flip { .. } => "flip",
+            Self::Restart { .. } => "restart",
+            Self::Terminate { .. } => "terminate",
+            Self::Retire { .. } => "retire",
+        }
+    }
+}
+
+/// What is waited for. Each says which object to look at and what to type; [`super::project`] puts it into words.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Waiting {
+    /// The policy is suspended.
+    Suspended,
+    /// The journal cannot be trusted.
+    JournalCorrupt(String),
+    /// Preflight found something that stands in the way.
+    Preflight(Vec<Finding>),
+    /// The schedule's window is closed until then.
+    Window(Timestamp),
+    /// A login or a write was refused, or could not be tried.
+    Refused(Finding),
+    /// The password was set and still does not log in.
+    NotAccepted,
+    /// The server's identity is not that of the server the rotation began on.
+    OtherServer {
+        /// System identifier that the rotation began on.
+        expected: String,
+        /// System identifier found.
+        found: String,
+    },
+    /// Every password that was tried is against the server's policy.
+    PasswordsRejected(Finding),
+    /// The application Secret is gone.
+    SecretMissing,
+    /// The application Secret names a user, or carries a password, that Tandem did not put there.
+    SecretChanged(Option<RoleName>),
+    /// Rollouts.
+    Rollout {
+        /// Consumers with old pods.
+        behind: Vec<Behind>,
+        /// It takes longer than `restart.timeout`.
+        overdue: bool,
+    },
+    /// Sessions of the retiring user.
+    Sessions {
+        /// Who is left.
+        laggards: Vec<Laggard>,
+        /// It takes longer than `drain.timeout`.
+        overdue: bool,
+    },
+    /// The quiet time after the last session.
+    Quiet,
+    /// The old credential is kept valid until then.
+    RetireAfter(Timestamp),
+    /// The old password was replaced and still logs in.
+    NotRetired,
+}
+
+/// A consumer that still has old pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// Which one.
+    pub consumer: ConsumerRef,
+    /// Its old pods.
+    pub old_pods: Vec<String>,
+    /// Why it does not go on.
+    pub obstacle: Option<String>,
+}

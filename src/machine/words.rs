@@ -1,0 +1,228 @@
+//! Sentences for the person on call: what happened, to which object, and the next command to type.
+
+use super::step::{Behind, Waiting};
+use crate::api::{self, journal_name};
+use crate::policy::Policy;
+
+/// How much somebody has to care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// It goes on by itself.
+    Progress,
+    /// It may go on by itself, and deserves a look.
+    Trouble,
+    /// It does not go on until somebody acts, or takes far too long.
+    Stalled,
+}
+
+/// A waiting state in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// Stable `CamelCase` reason.
+    pub reason: &'static str,
+    /// The sentence.
+    pub message: String,
+    /// How much somebody has to care.
+    pub weight: Weight,
+}
+
+/// Puts a waiting state into words.
+#[must_use]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one arm for each state, side by side, is how it is read"
+)]
+pub fn words(policy: &Policy, why: &Waiting) -> Words {
+    let Policy { name, namespace, .. } = policy;
+    let secret = &policy.delivery.target.secret;
+    let (reason, weight, message) = match why {
+        Waiting::Suspended => (
+            "Suspended",
+            Weight::Progress,
+            format!(
+                "suspended before the next side effect; go on with: kubectl -n {namespace} patch rotpol {name} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'"
+            ),
+        ),
+        Waiting::JournalCorrupt(flaw) => (
+            "JournalCorrupt",
+            Weight::Stalled,
+            format!(
+                "journal Secret {namespace}/{journal} cannot be trusted: {flaw}. Nothing is changed on guesses. Restore it from a backup, or give it up with: kubectl -n {namespace} delete secret {journal}; a rotation that had not reached Secret {secret} then starts over, one that had is finished from it",
+                journal = journal_name(name)
+            ),
+        ),
+        Waiting::Preflight(findings) => {
+            let lines: Vec<_> = findings
+                .iter()
+                .filter(|f| f.blocks)
+                .map(|f| f.message.as_str())
+                .collect();
+            let reason = findings
+                .iter()
+                .find(|f| f.blocks)
+                .map_or("PreflightFailed", |f| f.reason);
+            (
+                reason,
+                Weight::Stalled,
+                format!(
+                    "nothing has been changed; before a rotation can start: {}",
+                    lines.join("; ")
+                ),
+            )
+        }
+        Waiting::Window(opens) => (
+            "WaitingForWindow",
+            Weight::Progress,
+            format!("the schedule's window opens at {opens}"),
+        ),
+        Waiting::Refused(finding) => (finding.reason, Weight::Trouble, finding.message.clone()),
+        Waiting::NotAccepted => (
+            "PendingPasswordNotAccepted",
+            Weight::Trouble,
+            format!(
+                "the server took a new password for the standby user and refuses a login with it: somebody else may be changing it, or {}:{} leads to several servers. The credential in Secret {namespace}/{secret} is untouched; look at the server's log for the standby's failed logins",
+                policy.database.host, policy.database.port
+            ),
+        ),
+        Waiting::OtherServer { expected, found } => (
+            "OtherServer",
+            Weight::Stalled,
+            format!(
+                "{}:{} is now the cluster with system identifier {found}; the rotation began on {expected}. If that is meant (a restore, a move), start over with: kubectl -n {namespace} delete secret {}; else point the name back",
+                policy.database.host,
+                policy.database.port,
+                journal_name(name)
+            ),
+        ),
+        Waiting::PasswordsRejected(finding) => (
+            "PasswordsRejected",
+            Weight::Stalled,
+            format!(
+                "the server refused every password that was made: {}. Adjust spec.password or the server's policy, then delete Secret {namespace}/{} to start over",
+                finding.message,
+                journal_name(name)
+            ),
+        ),
+        Waiting::SecretMissing => (
+            "SecretMissing",
+            Weight::Stalled,
+            format!(
+                "Secret {namespace}/{secret} is gone, and with it the only place that says which user is active. Both users' passwords are still valid. Apply its manifest again; the rotation goes on from there"
+            ),
+        ),
+        Waiting::SecretChanged(user) => (
+            "SecretChanged",
+            Weight::Stalled,
+            format!(
+                "Secret {namespace}/{secret} was changed by somebody else: it names {} with a password that Tandem did not put there. See who: kubectl -n {namespace} get secret {secret} --show-managed-fields -o jsonpath='{{.metadata.managedFields[*].manager}}'. Put the previous credential back, or accept it by deleting Secret {namespace}/{}",
+                user.as_ref()
+                    .map_or_else(|| "no user".to_owned(), |user| format!("user {user}")),
+                journal_name(name)
+            ),
+        ),
+        Waiting::Rollout { behind, overdue } => (
+            if *overdue {
+                "RolloutOverdue"
+            } else {
+                "WaitingForRollout"
+            },
+            if *overdue {
+                Weight::Stalled
+            } else {
+                Weight::Progress
+            },
+            format!(
+                "both credentials stay valid until no pod holds the old one: {}",
+                behind_words(namespace, behind)
+            ),
+        ),
+        Waiting::Sessions { laggards, overdue } => {
+            let list: Vec<_> = laggards
+                .iter()
+                .map(|l| {
+                    let application = if l.application_name.is_empty() {
+                        "(no application name)"
+                    } else {
+                        &l.application_name
+                    };
+                    let from = if l.pod.is_empty() {
+                        &l.client_address
+                    } else {
+                        &l.pod
+                    };
+                    format!("{} of {application} from {from}", l.count)
+                })
+                .collect();
+            (
+                if *overdue {
+                    "DrainOverdue"
+                } else {
+                    "WaitingForSessions"
+                },
+                if *overdue {
+                    Weight::Stalled
+                } else {
+                    Weight::Progress
+                },
+                format!(
+                    "the old user still has sessions: {}. Restart or close these clients, or set drain.onActiveSessions to Terminate",
+                    list.join(", ")
+                ),
+            )
+        }
+        Waiting::Quiet => (
+            "WaitingForQuiet",
+            Weight::Progress,
+            "no session of the old user; looking until the quiet time is over".into(),
+        ),
+        Waiting::RetireAfter(until) => (
+            "KeepingOldCredential",
+            Weight::Progress,
+            format!("the old credential stays valid until {until} (retire.after)"),
+        ),
+        Waiting::NotRetired => (
+            "OldPasswordStillAccepted",
+            Weight::Trouble,
+            format!(
+                "the server took another password for the old user and still accepts the old one: {}:{} may lead to several servers, or a pg_hba line may trust it. Setting it again; look at pg_hba_file_rules and at the address behind the name",
+                policy.database.host, policy.database.port
+            ),
+        ),
+    };
+    Words {
+        reason,
+        message,
+        weight,
+    }
+}
+
+fn behind_words(namespace: &str, behind: &[Behind]) -> String {
+    let list: Vec<_> = behind
+        .iter()
+        .map(|b| {
+            let obstacle = b.obstacle.as_ref().map(|o| format!(" ({o})")).unwrap_or_default();
+            format!(
+                "{} has {} old: {}{obstacle}",
+                b.consumer,
+                b.old_pods.len(),
+                b.old_pods.join(" ")
+            )
+        })
+        .collect();
+    let first = behind
+        .first()
+        .map(|b| format!("; see: kubectl -n {namespace} describe {}", b.consumer))
+        .unwrap_or_default();
+    format!("{}{first}", list.join(", "))
+}
+
+/// What the rotate-now command looks like, for the messages of an idle policy.
+#[must_use]
+pub fn rotate_now_command(policy: &Policy) -> String {
+    format!(
+        "kubectl -n {} annotate --overwrite rotpol {} {}=$(date +%s)",
+        policy.namespace,
+        policy.name,
+        api::ROTATE_NOW
+    )
+}
