@@ -126,7 +126,7 @@ fn spawn_supervisor(home: &Home, binary: &std::path::Path) -> Result<()> {
     command
         .arg("--fork")
         .arg(binary)
-        .args(["supervise", "--stage", "outer"])
+        .args(["supervise", "--depth", "outer"])
         .arg(home.dir());
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let status = command

@@ -19,6 +19,8 @@
 //! | `supervise` | the process that holds a lab: its namespaces, its end, its leftovers |
 //! | `node` | the programs that make the cluster, their configuration, keys and image |
 //! | `host` | what is needed of the machine: packages, and our own Go modules in `programs/` |
+//! | `postgres` | PostgreSQL servers as pods, and the usual pair of users in them |
+//! | `pods` | parts of manifests; any program of the machine in a pod |
 //! | `lab`, `namespace` | the cluster and a test's own corner of it |
 //!
 //! # How a lab lives
@@ -39,7 +41,9 @@ mod join;
 mod lab;
 mod namespace;
 mod node;
+mod pods;
 mod poll;
+mod postgres;
 mod progress;
 mod random;
 mod run;
@@ -50,6 +54,10 @@ pub mod cli;
 pub use home::{DIRECTORY_VARIABLE, Home};
 pub use lab::Lab;
 pub use namespace::Namespace;
+pub use pods::Mount;
 pub use poll::eventually;
+pub use postgres::{
+    ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Postgres, PostgresOptions, Stage, Stop,
+};
 pub use run::run;
-pub use supervise::{Stage, supervise};
+pub use supervise::{Depth, supervise};

@@ -31,7 +31,7 @@ const KEPT: [&str; 3] = ["supervisor.log", "supervisor", "clients"];
 
 /// The steps by which a supervisor gets inside the namespaces that it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum Depth {
     /// Outside: makes the namespaces, waits for clients to go, cleans up.
     Outer,
     /// The first process inside: prepares the mounts and buries orphans.
@@ -40,8 +40,8 @@ pub enum Stage {
     Node,
 }
 
-impl Stage {
-    /// The stage's name on the command line.
+impl Depth {
+    /// The name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,15 +52,15 @@ impl Stage {
     }
 }
 
-/// Runs one stage of a lab in the given directory, until the lab stops.
+/// Runs one of the lab's own processes, until the lab stops.
 ///
 /// # Errors
 /// When the machine cannot serve, or a program of the node fails.
-pub fn supervise(home: &Home, stage: Stage) -> Result<()> {
-    match stage {
-        Stage::Outer => outer(home),
-        Stage::First => first(home),
-        Stage::Node => crate::node::run(home),
+pub fn supervise(home: &Home, depth: Depth) -> Result<()> {
+    match depth {
+        Depth::Outer => outer(home),
+        Depth::First => first(home),
+        Depth::Node => crate::node::run(home),
     }
 }
 
@@ -102,7 +102,7 @@ fn hold(home: &Home) -> Result<()> {
     // From here on this process cannot have threads: its children are to live in another process namespace.
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID)
         .context("cannot make the lab's namespaces")?;
-    let mut inside = next_stage(&binary, home, Stage::First)?;
+    let mut inside = deeper(&binary, home, Depth::First)?;
     let end = wait_for_the_end(home, &signals, &mut inside);
     // The kernel ends everything inside with its first process.
     let _ = inside.kill();
@@ -146,10 +146,10 @@ fn wait_for_the_end(home: &Home, signals: &SignalFd, inside: &mut Child) -> Resu
     }
 }
 
-fn next_stage(binary: &Path, home: &Home, stage: Stage) -> Result<Child> {
+fn deeper(binary: &Path, home: &Home, depth: Depth) -> Result<Child> {
     let mut command = Command::new(binary);
     command
-        .args(["supervise", "--stage", stage.name()])
+        .args(["supervise", "--depth", depth.name()])
         .arg(home.dir())
         .stdin(Stdio::null());
     command
@@ -163,7 +163,7 @@ fn first(home: &Home) -> Result<()> {
         bail!("the supervisor is gone already");
     }
     mounts()?;
-    let node = next_stage(&home.join("bin/lab"), home, Stage::Node)?;
+    let node = deeper(&home.join("bin/lab"), home, Depth::Node)?;
     let node = Pid::from_raw(i32::try_from(node.id())?);
     // Containers' shims leave their parents on purpose, so they are ours to bury.
     loop {

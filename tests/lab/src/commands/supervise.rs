@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use tandem_lab::{Home, Stage};
+use tandem_lab::{Depth, Home};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// How far inside the lab this process is
     #[arg(long)]
-    stage: Where,
+    depth: Where,
     /// The lab's directory
     dir: PathBuf,
 }
@@ -24,10 +24,10 @@ enum Where {
 
 /// Runs one of the lab's own processes.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let stage = match arguments.stage {
-        Where::Outer => Stage::Outer,
-        Where::First => Stage::First,
-        Where::Node => Stage::Node,
+    let depth = match arguments.depth {
+        Where::Outer => Depth::Outer,
+        Where::First => Depth::First,
+        Where::Node => Depth::Node,
     };
-    tandem_lab::supervise(&Home::at(arguments.dir.clone())?, stage)
+    tandem_lab::supervise(&Home::at(arguments.dir.clone())?, depth)
 }

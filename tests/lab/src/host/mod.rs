@@ -1,6 +1,7 @@
 //! What the lab needs of the machine, found or made before anything starts.
 
 mod packages;
+pub(crate) mod postgres;
 mod programs;
 
 use std::fs::{self, File, OpenOptions};
@@ -9,7 +10,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 use crate::progress::Progress;
-pub(crate) use packages::{POSTGRES_15, install};
 
 /// The programs that a lab runs and that no package brings.
 pub(crate) struct Host {

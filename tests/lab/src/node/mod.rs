@@ -17,7 +17,8 @@ use crate::home::{Home, State};
 use crate::poll::eventually;
 use programs::Programs;
 
-pub(crate) use pki::{DATABASE_AUTHORITY, authority_of};
+pub(crate) use image::NAME as IMAGE;
+pub(crate) use pki::database_authority;
 
 /// The node's name, and with it the name in its certificate.
 const NODE: &str = "localhost";

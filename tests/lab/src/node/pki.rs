@@ -17,7 +17,7 @@ use crate::home::Home;
 /// Signs the cluster's certificates.
 const CLUSTER_AUTHORITY: &str = "tandem-lab-cluster";
 /// Signs the databases' certificates.
-pub(crate) const DATABASE_AUTHORITY: &str = "tandem-lab-database";
+const DATABASE_AUTHORITY: &str = "tandem-lab-database";
 
 /// Everyone who talks to the API server by certificate: file name, common name, organisation.
 ///
@@ -130,11 +130,11 @@ impl Authority {
 }
 
 /// The authority of a running lab that signs for databases.
-pub(crate) fn authority_of(home: &Home, name: &str) -> Result<Authority> {
+pub(crate) fn database_authority(home: &Home) -> Result<Authority> {
     let path = home.join("pki/database-ca.key");
     let pem = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Authority {
-        issuer: Issuer::new(authority(name)?, KeyPair::from_pem(&pem)?),
+        issuer: Issuer::new(authority(DATABASE_AUTHORITY)?, KeyPair::from_pem(&pem)?),
     })
 }
 

@@ -1,0 +1,151 @@
+//! PostgreSQL servers in the lab.
+
+use anyhow::{Context as _, Result};
+use tandem_lab::{Lab, PostgresOptions, Stop, run};
+use tokio_postgres::error::SqlState;
+
+fn sql_state(error: &anyhow::Error) -> Option<SqlState> {
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>()?.code().cloned())
+}
+
+#[test]
+fn a_stage_has_users_who_log_in_and_become_the_owner() {
+    run(|lab: Lab| async move {
+        let stage = lab
+            .namespace("stage")
+            .await?
+            .stage(PostgresOptions::default())
+            .await?;
+        for login in [&stage.pair.a, &stage.pair.b] {
+            let client = stage
+                .postgres
+                .connect_as(&login.user, &login.password, &stage.pair.database)
+                .await?;
+            let row = client
+                .query_one("SELECT current_user::text, session_user::text", &[])
+                .await?;
+            assert_eq!((row.get(0), row.get(1)), ("app_owner", login.user.as_str()));
+            client
+                .batch_execute("INSERT INTO orders (note) VALUES ('one')")
+                .await?;
+        }
+        let secret = stage.namespace.read_secret("db-credentials").await?;
+        assert_eq!(secret["password"], stage.pair.a.password);
+        let refused = stage
+            .postgres
+            .connect_as("app_a", "wrong", "appdb")
+            .await
+            .err()
+            .context("was accepted")?;
+        assert_eq!(sql_state(&refused), Some(SqlState::INVALID_PASSWORD));
+        assert!(
+            stage
+                .postgres
+                .server_log()?
+                .contains("password authentication failed")
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn the_administrator_can_change_the_pair_and_nobody_else() {
+    run(|lab: Lab| async move {
+        let stage = lab
+            .namespace("admin")
+            .await?
+            .stage(PostgresOptions::default().sql("CREATE ROLE boss SUPERUSER"))
+            .await?;
+        let admin = &stage.pair.admin;
+        let client = stage
+            .postgres
+            .connect_as(&admin.user, &admin.password, "appdb")
+            .await?;
+        client
+            .batch_execute("ALTER ROLE app_b PASSWORD 'another'")
+            .await?;
+        stage.postgres.connect_as("app_b", "another", "appdb").await?;
+        let refused = client
+            .batch_execute("ALTER ROLE boss PASSWORD 'x'")
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_stopped_server_refuses_and_a_started_one_has_kept_its_data() {
+    run(|lab: Lab| async move {
+        let stage = lab
+            .namespace("outage")
+            .await?
+            .stage(PostgresOptions::default())
+            .await?;
+        let (server, a) = (&stage.postgres, &stage.pair.a);
+        server
+            .sql("appdb", "INSERT INTO orders (note) VALUES ('kept')")
+            .await?;
+        for how in [Stop::Fast, Stop::Immediate] {
+            server.stop(how).await?;
+            assert!(server.connect_as(&a.user, &a.password, "appdb").await.is_err());
+            server.start().await?;
+            assert_eq!(
+                server.value("appdb", "SELECT note FROM orders").await?.as_deref(),
+                Some("kept")
+            );
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_replica_follows() {
+    run(|lab: Lab| async move {
+        let stage = lab
+            .namespace("replica")
+            .await?
+            .stage(PostgresOptions::default())
+            .await?;
+        let replica = stage.postgres.replica("db-ro").await?;
+        assert_eq!(
+            replica
+                .value("postgres", "SELECT pg_is_in_recovery()")
+                .await?
+                .as_deref(),
+            Some("t")
+        );
+        stage
+            .postgres
+            .sql("appdb", "INSERT INTO orders (note) VALUES ('copied')")
+            .await?;
+        let arrived = tandem_lab::eventually("the row", std::time::Duration::from_secs(10), async || {
+            replica.value("appdb", "SELECT note FROM orders").await
+        });
+        assert_eq!(arrived.await?, "copied");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_server_can_be_told_whom_to_let_in() {
+    run(|lab: Lab| async move {
+        let stage = lab
+            .namespace("hba")
+            .await?
+            .stage(PostgresOptions::default())
+            .await?;
+        let (server, a) = (&stage.postgres, &stage.pair.a);
+        server
+            .set_hba("host all app_a all reject\nhostssl all all all scram-sha-256")
+            .await?;
+        let refused: Result<_> = server.connect_as(&a.user, &a.password, "appdb").await;
+        assert_eq!(
+            sql_state(&refused.err().context("was let in")?),
+            Some(SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+        );
+        Ok(())
+    });
+}
