@@ -1,6 +1,7 @@
 //! Becoming a client of the lab, which starts it when it is not there.
 
 use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Membership {
     pub(crate) home: Home,
     pub(crate) state: State,
+    /// A directory with the `lab` binary of this process's build.
+    pub(crate) programs: PathBuf,
 }
 
 /// The locks that this process holds until its end.
@@ -41,12 +44,29 @@ pub(crate) fn join() -> Result<Membership> {
     replace_other_build(&home, &build)?;
     let client = home.lock_as_client()?;
     ensure_running(&home, &binary)?;
+    let programs = publish(&home, &binary, &build)?;
     let membership = Membership {
         state: home.state()?,
         home,
+        programs,
     };
     held.push((membership.clone(), client));
     Ok(membership)
+}
+
+/// Copies a program to where pods can have it, and returns the directory with it.
+pub(crate) fn publish(home: &Home, program: &Path, build: &str) -> Result<PathBuf> {
+    let directory = home.join("bin").join(build);
+    let place = directory.join(program.file_name().context("a program without a name")?);
+    if !place.exists() {
+        fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+        let copy = tempfile::NamedTempFile::new_in(&directory)?;
+        fs::copy(program, copy.path()).with_context(|| format!("cannot copy {}", program.display()))?;
+        // Moved into place: another process may be doing the same.
+        copy.persist(&place)
+            .with_context(|| format!("cannot write {}", place.display()))?;
+    }
+    Ok(directory)
 }
 
 /// Stops a lab that another build of the lab runs, if nobody uses it.
@@ -79,7 +99,7 @@ pub(crate) fn stop(home: &Home) -> Result<bool> {
     Ok(true)
 }
 
-fn ensure_running(home: &Home, binary: &std::path::Path) -> Result<()> {
+fn ensure_running(home: &Home, binary: &Path) -> Result<()> {
     if home.is_supervised() && home.is_ready() {
         return Ok(());
     }
@@ -113,7 +133,7 @@ fn ensure_running(home: &Home, binary: &std::path::Path) -> Result<()> {
 }
 
 /// Starts a supervisor that outlives this process. When another is faster, it ends by itself.
-fn spawn_supervisor(home: &Home, binary: &std::path::Path) -> Result<()> {
+fn spawn_supervisor(home: &Home, binary: &Path) -> Result<()> {
     // The failure and the ready mark of an earlier lab are not this one's.
     for name in ["failed", "ready"] {
         let _ = fs::remove_file(home.join(name));

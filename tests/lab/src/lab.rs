@@ -1,7 +1,7 @@
 //! A joined lab, as a test sees it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -199,9 +199,9 @@ impl Lab {
         kubectl(&self.inner.membership)
     }
 
-    /// A file or directory below the lab's.
-    pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.home().join(path)
+    /// The directory with the programs of ours that pods run, of the very build that this process is of.
+    pub(crate) fn programs(&self) -> &Path {
+        &self.inner.membership.programs
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `node` | the programs that make the cluster, their configuration, keys and image |
 //! | `host` | what is needed of the machine: packages, and our own Go modules in `programs/` |
 //! | `postgres` | PostgreSQL servers as pods, and the usual pair of users in them |
+//! | `consumer`, `tally` | applications as pods, in all ways of using a Secret, and what they counted |
 //! | `pods` | parts of manifests; any program of the machine in a pod |
 //! | `lab`, `namespace` | the cluster and a test's own corner of it |
 //!
@@ -35,6 +36,7 @@
 
 mod binary;
 mod cgroups;
+mod consumer;
 mod home;
 mod host;
 mod join;
@@ -48,9 +50,11 @@ mod progress;
 mod random;
 mod run;
 mod supervise;
+mod tally;
 
 pub mod cli;
 
+pub use consumer::{Consumer, ConsumerOptions, Kind, Source};
 pub use home::{DIRECTORY_VARIABLE, Home};
 pub use lab::Lab;
 pub use namespace::Namespace;
@@ -61,3 +65,4 @@ pub use postgres::{
 };
 pub use run::run;
 pub use supervise::{Depth, supervise};
+pub use tally::{Count, Doing, Failure, Tally};

@@ -23,6 +23,9 @@ enum Command {
     Exec(commands::exec::Arguments),
     /// Run kubectl as the lab's administrator
     Kubectl(commands::kubectl::Arguments),
+    /// Behave like an application with a database, and count what goes wrong (runs in the lab's pods)
+    #[command(hide = true)]
+    Consumer(commands::consumer::Arguments),
     #[command(hide = true)]
     Supervise(commands::supervise::Arguments),
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Command::Down => commands::down::run(),
         Command::Exec(arguments) => commands::exec::run(&arguments),
         Command::Kubectl(arguments) => commands::kubectl::run(&arguments),
+        Command::Consumer(arguments) => commands::consumer::run(arguments),
         Command::Supervise(arguments) => commands::supervise::run(&arguments),
     };
     match outcome {

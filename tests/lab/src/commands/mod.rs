@@ -1,5 +1,6 @@
 //! The subcommands, one module each.
 
+pub(crate) mod consumer;
 pub(crate) mod down;
 pub(crate) mod exec;
 pub(crate) mod kubectl;

@@ -136,6 +136,12 @@ impl Postgres {
         self.options.version
     }
 
+    /// Whether it has a certificate.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.options.tls
+    }
+
     /// Who may do everything.
     #[must_use]
     pub fn superuser(&self) -> Login {
