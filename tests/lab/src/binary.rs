@@ -76,7 +76,7 @@ pub(crate) fn build(name: &str) -> Result<PathBuf> {
     let artifacts = messages.filter(|message| message.reason == "compiler-artifact");
     let ours = artifacts.filter(|message| message.target.as_ref().is_some_and(|target| target.name == name));
     ours.filter_map(|message| message.executable)
-        .last()
+        .next_back()
         .with_context(|| format!("cargo built no binary {name}"))
 }
 

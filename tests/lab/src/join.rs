@@ -17,7 +17,7 @@ use crate::home::{Home, State};
 use crate::progress::Progress;
 use crate::{binary, host};
 
-const START: Duration = Duration::from_secs(240);
+const START: Duration = Duration::from_mins(4);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A running lab that stays as long as this process does.
@@ -203,4 +203,20 @@ pub(crate) fn enter(membership: &Membership) -> Result<()> {
         mounted.context("cannot put the lab's name server into /etc/resolv.conf")?;
     }
     Ok(())
+}
+
+/// Does something that needs the machine's own network, from a thread inside the lab.
+pub(crate) fn outside<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let thread = || {
+        // Only threads enter the lab; the process itself is still where it began.
+        let (network, mounts) = (File::open("/proc/self/ns/net")?, File::open("/proc/self/ns/mnt")?);
+        unshare(CloneFlags::CLONE_FS)?;
+        setns(mounts, CloneFlags::CLONE_NEWNS).context("cannot leave the lab")?;
+        setns(network, CloneFlags::CLONE_NEWNET).context("cannot leave the lab")?;
+        work()
+    };
+    std::thread::scope(|scope| match scope.spawn(thread).join() {
+        Ok(outcome) => outcome,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
 }

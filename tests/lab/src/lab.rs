@@ -1,17 +1,22 @@
 //! A joined lab, as a test sees it.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, NamedAuthInfo};
 use kube::{Client, Config};
+use secrecy::SecretString;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::audit::Audit;
 use crate::home::Home;
 use crate::join::Membership;
 use crate::namespace::Namespace;
@@ -92,6 +97,41 @@ impl Lab {
             .with_context(|| format!("cannot create {name}"))?;
         self.namespaces().push(name.clone());
         Ok(Namespace::new(self.clone(), name))
+    }
+
+    /// A client that has the rights of a service account, and no others.
+    ///
+    /// # Errors
+    /// When there is no such account.
+    pub async fn client_as(&self, namespace: &str, service_account: &str) -> Result<Client> {
+        let accounts: Api<v1::ServiceAccount> = Api::namespaced(self.admin(), namespace);
+        let (params, request) = (PostParams::default(), TokenRequest::default());
+        let asked = accounts
+            .create_token_request(service_account, &params, &request)
+            .await;
+        let asked = asked.with_context(|| format!("cannot get a token of {namespace}/{service_account}"))?;
+        let token = asked
+            .status
+            .and_then(|status| status.token)
+            .context("the API server gave no token")?;
+        let mut kubeconfig = Kubeconfig::read_from(self.home().kubeconfig())?;
+        kubeconfig.auth_infos = vec![NamedAuthInfo {
+            name: "admin".to_owned(),
+            other: BTreeMap::new(),
+            auth_info: Some(AuthInfo {
+                token: Some(SecretString::from(token)),
+                ..AuthInfo::default()
+            }),
+        }];
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        namespace.clone_into(&mut config.default_namespace);
+        Ok(Client::try_from(config)?)
+    }
+
+    /// The API server's audit log.
+    #[must_use]
+    pub fn audit(&self) -> Audit {
+        Audit::at(self.home().join("log/audit.jsonl"))
     }
 
     /// Runs `kubectl` as administrator and returns what it printed.
@@ -182,7 +222,7 @@ impl Lab {
                     .get(lines.len().saturating_sub(25)..)
                     .unwrap_or_default()
                     .join("\n");
-                text.push_str(&format!("--- {what} in {name}\n{tail}\n"));
+                let _ = writeln!(text, "--- {what} in {name}\n{tail}");
             }
         }
         text

@@ -21,6 +21,7 @@
 //! | `host` | what is needed of the machine: packages, and our own Go modules in `programs/` |
 //! | `postgres` | PostgreSQL servers as pods, and the usual pair of users in them |
 //! | `consumer`, `tally` | applications as pods, in all ways of using a Secret, and what they counted |
+//! | `audit` | what was asked of the API server, and by whom |
 //! | `pods` | parts of manifests; any program of the machine in a pod |
 //! | `lab`, `namespace` | the cluster and a test's own corner of it |
 //!
@@ -34,6 +35,7 @@
 //! There is one lab for each directory: `/tmp/tandem-lab`, or what `TANDEM_LAB_DIR` says. In it, `log/` has the
 //! programs' logs and `log/audit.jsonl` the API server's audit log.
 
+mod audit;
 mod binary;
 mod cgroups;
 mod consumer;
@@ -54,6 +56,7 @@ mod tally;
 
 pub mod cli;
 
+pub use audit::{Audit, Request};
 pub use consumer::{Consumer, ConsumerOptions, Kind, Source};
 pub use home::{DIRECTORY_VARIABLE, Home};
 pub use lab::Lab;

@@ -36,7 +36,7 @@ where
 #[track_caller]
 #[expect(clippy::panic, reason = "this is how a test fails")]
 fn fail(error: &anyhow::Error) {
-    panic!("{error:?}")
+    panic!("{error:#}")
 }
 
 fn inside<F, Fut>(test: F) -> Result<()>

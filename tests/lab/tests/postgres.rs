@@ -149,3 +149,31 @@ fn a_server_can_be_told_whom_to_let_in() {
         Ok(())
     });
 }
+
+#[test]
+fn all_versions_run_and_their_administrators_can_change_the_pair() {
+    run(|lab: Lab| async move {
+        for version in [14, 16, 17, 18] {
+            let namespace = lab.namespace("version").await?;
+            let stage = namespace
+                .stage(PostgresOptions::default().version(version))
+                .await?;
+            let number = stage
+                .postgres
+                .value("postgres", "SHOW server_version_num")
+                .await?
+                .context("no version")?;
+            assert_eq!(number.parse::<u32>()? / 10_000, version);
+            let admin = &stage.pair.admin;
+            let client = stage
+                .postgres
+                .connect_as(&admin.user, &admin.password, "appdb")
+                .await?;
+            client
+                .batch_execute("ALTER ROLE app_b PASSWORD 'another'")
+                .await?;
+            stage.postgres.connect_as("app_b", "another", "appdb").await?;
+        }
+        Ok(())
+    });
+}

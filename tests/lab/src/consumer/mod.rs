@@ -20,7 +20,7 @@ use crate::poll::eventually;
 use crate::tally::Tally;
 pub use options::{ConsumerOptions, Kind, Source};
 
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 
 /// A running application.
 #[derive(Clone)]

@@ -71,8 +71,9 @@ fn key(module: &Path, link_flags: &str) -> Result<String> {
     }
     hash.update(link_flags);
     hash.update(compiler(module)?);
-    let digest = hash.finalize();
-    Ok(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+    let mut key = hex::encode(hash.finalize());
+    key.truncate(12);
+    Ok(key)
 }
 
 fn compiler(module: &Path) -> Result<Vec<u8>> {

@@ -25,7 +25,7 @@ const GROUPS: &str = "root:x:0:\npostgres:x:999:\nnobody:x:65532:\n";
 /// Writes the image in the format of `docker save`.
 pub(super) fn write(path: &Path) -> Result<()> {
     let layer = layer()?;
-    let layer_id = format!("sha256:{}", hex(&layer));
+    let layer_id = format!("sha256:{}", hex::encode(Sha256::digest(&layer)));
     let config = serde_json::to_vec(&serde_json::json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
@@ -92,13 +92,6 @@ fn append<W: std::io::Write>(
     archive
         .append_data(&mut header, name, data)
         .with_context(|| format!("cannot put {name} into the image"))
-}
-
-fn hex(data: &[u8]) -> String {
-    Sha256::digest(data)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 /// Gives the image to containerd, as soon as that listens.

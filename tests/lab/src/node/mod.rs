@@ -33,7 +33,7 @@ pub(crate) fn run(home: &Home) -> Result<()> {
         tokio::select! {
             started = start(home, &programs) => started?,
             ended = programs.first_to_end() => bail!(ended?),
-            () = tokio::time::sleep(Duration::from_secs(180)) => bail!("not ready after three minutes: see {}", home.join("log").display()),
+            () = tokio::time::sleep(Duration::from_mins(3)) => bail!("not ready after three minutes: see {}", home.join("log").display()),
         }
         fs::write(home.join("ready"), "")?;
         let ended = programs.first_to_end().await?;

@@ -27,7 +27,7 @@ use server::Files;
 
 const PORT: u16 = 5432;
 const SUPERUSER: &str = "postgres";
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 
 /// How a server is made to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +191,7 @@ impl Postgres {
         let messages = messages.with_context(|| format!("{} refused «{statements}»", self.host()))?;
         let row = |message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
+            SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => None,
         };
         Ok(messages.into_iter().filter_map(row).collect())
     }
@@ -271,6 +271,12 @@ impl Postgres {
             sql: Vec::new(),
             ..self.options.clone()
         };
+        if !install(options.version)?.can_copy() {
+            bail!(
+                "a server of PostgreSQL {} cannot be copied here: its package lacks pg_basebackup",
+                options.version
+            );
+        }
         start(&self.namespace, options, Some(self)).await
     }
 

@@ -81,21 +81,26 @@ impl Postgres {
             owner,
             database,
         } = pair;
-        let mut roles = format!("CREATE ROLE {owner} NOLOGIN;");
-        for login in [a, b] {
-            let user = &login.user;
-            roles += &format!("CREATE ROLE {user} LOGIN PASSWORD '{}';", login.password);
-            roles += &format!("GRANT {owner} TO {user}; ALTER ROLE {user} SET role = '{owner}';");
-        }
-        roles += &format!(
-            "CREATE ROLE {} LOGIN CREATEROLE PASSWORD '{}';",
-            admin.user, admin.password
-        );
-        roles += &format!("GRANT pg_read_all_stats TO {};", admin.user);
+        let login =
+            |Login { user, password }: &Login| format!("CREATE ROLE {user} LOGIN PASSWORD '{password}'");
+        let (user_a, user_b, rotator) = (&a.user, &b.user, &admin.user);
+        let mut roles = vec![
+            format!("CREATE ROLE {owner} NOLOGIN"),
+            login(a),
+            login(b),
+            format!("GRANT {owner} TO {user_a}, {user_b}"),
+            format!("ALTER ROLE {user_a} SET role = '{owner}'"),
+            format!("ALTER ROLE {user_b} SET role = '{owner}'"),
+            format!("{} CREATEROLE", login(admin)),
+            format!("GRANT pg_read_all_stats TO {rotator}"),
+        ];
         if self.version() >= 16 {
-            let (a, b, admin) = (&a.user, &b.user, &admin.user);
-            roles += &format!("GRANT {a}, {b} TO {admin} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE;");
+            // Before, the right to create roles was the right to change all of them.
+            roles.push(format!(
+                "GRANT {user_a}, {user_b} TO {rotator} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+            ));
         }
+        let roles = roles.join("; ");
         self.sql("postgres", &roles).await?;
         self.sql("postgres", &format!("CREATE DATABASE {database} OWNER {owner}"))
             .await?;
