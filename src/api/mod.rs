@@ -4,6 +4,8 @@ pub mod condition;
 pub mod spec;
 pub mod status;
 
+use jiff::Timestamp;
+
 pub use spec::{RotationPolicy, RotationPolicySpec};
 pub use status::RotationPolicyStatus;
 
@@ -33,4 +35,15 @@ pub fn journal_name(policy: &str) -> String {
 #[must_use]
 pub fn restart_key(policy: &str) -> String {
     format!("rotation.tandem.dev/{policy}")
+}
+
+/// The restart mark of one delivery: `<policy uid>.<rotation number>.<second of the delivery>`. Restarting twice for
+/// one delivery is the same write. A delivery that had to be made again, because somebody had put the old credential
+/// back, has a mark of its own: pods that started in between carry the old mark and the old credential.
+#[must_use]
+pub fn mark(uid: &str, number: u64, delivered_at: Option<Timestamp>) -> String {
+    match delivered_at {
+        Some(at) => format!("{uid}.{number}.{}", at.as_second()),
+        None => format!("{uid}.{number}"),
+    }
 }

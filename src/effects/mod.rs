@@ -1,11 +1,15 @@
 //! Hands: the only input and output. The machine speaks to the world through [`World`], and so does every test.
 
+pub mod kubernetes;
+
 use std::future::Future;
 
 use jiff::Timestamp;
 
 use crate::api::RotationPolicy;
-use crate::machine::facts::{Consumer, Facts, Login, Preflight, Previous, Refused, SecretSeen, Sessions};
+use crate::machine::facts::{
+    Consumer, Facts, Finding, Login, Preflight, Previous, Refused, SecretSeen, Sessions,
+};
 use crate::machine::project::Projection;
 use crate::machine::{Action, Loaded, Query};
 use crate::policy::Policy;
@@ -94,7 +98,7 @@ pub enum Error {
         seconds: u64,
     },
     /// The API server answered with an error, or not at all.
-    #[error("failed to {what}: {source}")]
+    #[error("failed to {what}: {}", kubernetes::said(source))]
     Kubernetes {
         /// The operation.
         what: String,
@@ -102,6 +106,9 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The API server does not allow it, or does not take what was sent; nothing was changed.
+    #[error("{}", .0.message)]
+    Refused(Finding),
     /// The database could not be asked; the text is free of values.
     #[error("failed to {what}: {detail}")]
     Postgres {
@@ -127,6 +134,7 @@ impl Error {
             Self::Fenced => "fenced",
             Self::TimedOut { .. } => "timed_out",
             Self::Kubernetes { .. } => "kubernetes",
+            Self::Refused(_) => "refused",
             Self::Postgres { .. } => "postgres",
             Self::Unusable(_) => "unusable",
             Self::Broken(_) => "broken",

@@ -1,0 +1,129 @@
+//! Whether this process may do what a rotation will need, asked before it is needed.
+
+use futures::future::join_all;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+
+use super::Cluster;
+use super::wire::RBAC_COMMAND;
+use crate::api::journal_name;
+use crate::api::spec::{RestartMode, TargetKind};
+use crate::effects::Error;
+use crate::machine::facts::{Consumer, Finding};
+use crate::policy::Policy;
+use crate::policy::target::ConsumerKind;
+
+/// One right: a verb on a resource, perhaps on one object only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Right {
+    verb: &'static str,
+    group: &'static str,
+    resource: &'static str,
+    name: String,
+}
+
+impl Cluster {
+    /// What this process may not do and the rotation will need; one finding names all of it.
+    ///
+    /// # Errors
+    /// When the API server could not be asked.
+    pub async fn access(&self, policy: &Policy, consumers: &[Consumer]) -> Result<Vec<Finding>, Error> {
+        let rights = needed(policy, consumers);
+        let mut denied = Vec::new();
+        for (right, allowed) in rights
+            .iter()
+            .zip(join_all(rights.iter().map(|right| self.may(right))).await)
+        {
+            if !allowed? {
+                denied.push(right.words());
+            }
+        }
+        Ok(finding(&self.namespace, &denied).into_iter().collect())
+    }
+
+    async fn may(&self, right: &Right) -> Result<bool, Error> {
+        let question = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    namespace: Some(self.namespace.clone()),
+                    verb: Some(right.verb.to_owned()),
+                    group: Some(right.group.to_owned()),
+                    resource: Some(right.resource.to_owned()),
+                    name: Some(right.name.clone()).filter(|name| !name.is_empty()),
+                    ..ResourceAttributes::default()
+                }),
+                non_resource_attributes: None,
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        Ok(self
+            .ask(&question)
+            .await?
+            .status
+            .is_some_and(|status| status.allowed))
+    }
+}
+
+/// Only writes: whatever must be read has been read when this is asked, and a refusal has been told.
+fn needed(policy: &Policy, consumers: &[Consumer]) -> Vec<Right> {
+    let secret = |verb, name: &str| Right {
+        verb,
+        group: "",
+        resource: "secrets",
+        name: name.to_owned(),
+    };
+    let journal = journal_name(&policy.name);
+    let mut rights = vec![
+        // The journal is made by a patch, for which the server asks for `create` as well.
+        secret("create", &journal),
+        secret("patch", &journal),
+        secret("update", &journal),
+        secret("patch", policy.delivery.target.secret.as_str()),
+    ];
+    if policy.restart.mode != RestartMode::None {
+        let found = [
+            (TargetKind::Deployment, "deployments"),
+            (TargetKind::StatefulSet, "statefulsets"),
+            (TargetKind::DaemonSet, "daemonsets"),
+        ];
+        for (kind, resource) in found {
+            if consumers
+                .iter()
+                .any(|c| c.reference.kind == ConsumerKind::Workload(kind))
+            {
+                rights.push(Right {
+                    verb: "patch",
+                    group: "apps",
+                    resource,
+                    name: String::new(),
+                });
+            }
+        }
+    }
+    rights
+}
+
+fn finding(namespace: &str, denied: &[String]) -> Option<Finding> {
+    (!denied.is_empty()).then(|| Finding {
+        blocks: true,
+        reason: "AccessDenied",
+        message: format!(
+            "in namespace {namespace} Tandem is not allowed to {}. Allow exactly what the policy needs with: {RBAC_COMMAND}",
+            denied.join(", ")
+        ),
+    })
+}
+
+impl Right {
+    fn words(&self) -> String {
+        let Self {
+            verb, resource, name, ..
+        } = self;
+        if name.is_empty() {
+            format!("{verb} {resource}")
+        } else {
+            format!("{verb} {resource}/{name}")
+        }
+    }
+}

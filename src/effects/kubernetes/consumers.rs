@@ -1,0 +1,413 @@
+//! Who uses the credential, and which pods may still hold the old one. Reading is a thin shell; judging is a pure
+//! function of what was read.
+//!
+//! Pods are judged, and not counters: a counter knows nothing of terminating pods, and a rollout that is held back by a
+//! partition, by `OnDelete` or by a person counts as complete.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::Cluster;
+use super::obstacles::obstacle;
+use super::uses::uses;
+use crate::api::restart_key;
+use crate::api::spec::TargetKind;
+use crate::effects::Error;
+use crate::machine::facts::{Consumer, Finding};
+use crate::policy::Policy;
+use crate::policy::target::{ConsumerKind, ConsumerRef, Target};
+
+/// Label by which a Deployment names its `ReplicaSets`.
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// The pods and workloads of a namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Workloads {
+    pub(super) namespace: String,
+    pub(super) pods: Vec<Pod>,
+    pub(super) deployments: Vec<Deployment>,
+    pub(super) stateful_sets: Vec<StatefulSet>,
+    pub(super) daemon_sets: Vec<DaemonSet>,
+}
+
+/// A workload of any kind.
+#[derive(Clone, Copy)]
+pub(super) enum Workload<'a> {
+    Deployment(&'a Deployment),
+    StatefulSet(&'a StatefulSet),
+    DaemonSet(&'a DaemonSet),
+}
+
+/// What one consumer consists of.
+#[derive(Default)]
+struct Group<'a> {
+    uid: String,
+    workload: Option<Workload<'a>>,
+    old: Vec<&'a Pod>,
+    new: Vec<&'a Pod>,
+}
+
+impl Cluster {
+    /// Reads the pods and workloads of the namespace: four lists.
+    ///
+    /// # Errors
+    /// When the API server could not be asked, or does not allow it.
+    pub async fn workloads(&self) -> Result<Workloads, Error> {
+        // The pods first: of a pod that is there its workload is found afterwards, while a workload that was read
+        // first could have got new pods since.
+        Ok(Workloads {
+            namespace: self.namespace.clone(),
+            pods: self.list().await?,
+            deployments: self.list().await?,
+            stateful_sets: self.list().await?,
+            daemon_sets: self.list().await?,
+        })
+    }
+}
+
+impl Workloads {
+    /// The consumers of a policy's Secret, and which of their pods may hold the credential from before the delivery.
+    ///
+    /// A pod is new when it was created after the delivery, or when it carries the delivery's mark: a marked template
+    /// is younger than the delivery. Both times are the API server's and cut to the second, so within the second of
+    /// the delivery only the mark tells. Without the time of the delivery only marked pods are new.
+    #[must_use]
+    pub fn judge(&self, policy: &Policy, mark: &str, delivered_at: Option<Timestamp>) -> Vec<Consumer> {
+        let key = restart_key(&policy.name);
+        let marked = |metadata: &ObjectMeta| {
+            metadata
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(&key))
+                .is_some_and(|value| value == mark)
+        };
+        self.groups(policy, |pod| {
+            let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            let younger = created
+                .zip(delivered_at)
+                .is_some_and(|(created, delivered)| created > delivered);
+            younger || marked(&pod.metadata)
+        })
+        .into_iter()
+        .map(|(reference, group)| {
+            let template = group
+                .workload
+                .and_then(|workload| workload.template().metadata.as_ref());
+            Consumer {
+                uid: group.uid.clone(),
+                marked: template.is_some_and(marked),
+                old_pods: group
+                    .old
+                    .iter()
+                    .map(|pod| name(&pod.metadata).to_owned())
+                    .collect(),
+                ready: u32::try_from(group.new.iter().filter(|pod| is_ready(pod)).count())
+                    .unwrap_or(u32::MAX),
+                obstacle: (!group.old.is_empty())
+                    .then(|| {
+                        obstacle(
+                            &self.namespace,
+                            &reference,
+                            group.workload,
+                            &group.old,
+                            &group.new,
+                        )
+                    })
+                    .flatten(),
+                reference,
+            }
+        })
+        .collect()
+    }
+
+    /// What a person should know before a rotation: targets that are not there, and pods that nobody restarts.
+    #[must_use]
+    pub fn findings(&self, policy: &Policy) -> Vec<Finding> {
+        let namespace = &self.namespace;
+        let mut findings = Vec::new();
+        for target in &policy.restart.targets {
+            let (kind, what) = match target {
+                Target::Named(kind, name) => (*kind, name.clone()),
+                Target::Labelled(kind, labels) => {
+                    let list: Vec<_> = labels
+                        .iter()
+                        .map(|(key, value)| format!("{key}={value}"))
+                        .collect();
+                    (*kind, format!("-l {}", list.join(",")))
+                }
+            };
+            if !self.all().any(|workload| is_target(target, workload)) {
+                let kind = ConsumerKind::Workload(kind).as_str().to_lowercase();
+                findings.push(warning("TargetMissing", format!(
+                    "spec.restart.targets names {kind} {what}, and namespace {namespace} has none such; see: kubectl -n {namespace} get {kind}"
+                )));
+            }
+        }
+        let unmanaged: Vec<_> = self
+            .groups(policy, |_| false)
+            .into_keys()
+            .filter(|reference| !matches!(reference.kind, ConsumerKind::Workload(_)))
+            .map(|reference| reference.to_string())
+            .collect();
+        if !unmanaged.is_empty() {
+            findings.push(warning("UnmanagedConsumers", format!(
+                "{} in namespace {namespace} use Secret {} and are restarted by nobody: a rotation waits until they end, or are deleted",
+                unmanaged.join(", "), policy.delivery.target.secret
+            )));
+        }
+        findings
+    }
+
+    /// The pod behind a client's address, with its workload: for people. Empty when there is none.
+    #[must_use]
+    pub fn locate(&self, address: &str) -> String {
+        let has = |pod: &&Pod| {
+            let status = pod.status.as_ref();
+            let all = status
+                .into_iter()
+                .flat_map(|s| s.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()));
+            status
+                .and_then(|s| s.pod_ip.as_deref())
+                .into_iter()
+                .chain(all)
+                .any(|ip| ip == address)
+        };
+        let on_host = |pod: &Pod| {
+            pod.spec
+                .as_ref()
+                .is_some_and(|spec| spec.host_network == Some(true))
+        };
+        let mut there = self.pods.iter().filter(|pod| is_alive(pod)).filter(has);
+        let Some(pod) = there.next() else {
+            return String::new();
+        };
+        let node = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.node_name.as_deref())
+            .unwrap_or_default();
+        if on_host(pod) {
+            // The node's own address, which all pods in its network share.
+            return format!("node {node}");
+        }
+        let (owner, _) = self.owner(pod);
+        let pod = name(&pod.metadata);
+        if owner.kind == ConsumerKind::Pod {
+            format!("pod {pod}")
+        } else {
+            format!("pod {pod} of {owner}")
+        }
+    }
+
+    /// The consumers with their pods, each judged new or old.
+    fn groups<'a>(
+        &'a self,
+        policy: &Policy,
+        is_new: impl Fn(&Pod) -> bool,
+    ) -> BTreeMap<ConsumerRef, Group<'a>> {
+        let secret = policy.delivery.target.secret.as_str();
+        let targets: BTreeSet<ConsumerRef> = self
+            .all()
+            .filter(|workload| {
+                policy
+                    .restart
+                    .targets
+                    .iter()
+                    .any(|target| is_target(target, *workload))
+            })
+            .map(Workload::reference)
+            .collect();
+        let mut groups: BTreeMap<ConsumerRef, Group<'a>> = BTreeMap::new();
+        for workload in self.all() {
+            let spec = workload.template().spec.as_ref();
+            let reference = workload.reference();
+            if targets.contains(&reference) || spec.is_some_and(|spec| uses(spec, secret)) {
+                groups.insert(reference, Group::of(workload));
+            }
+        }
+        for pod in self.pods.iter().filter(|pod| is_alive(pod)) {
+            let (reference, uid) = self.owner(pod);
+            if !targets.contains(&reference) && !pod.spec.as_ref().is_some_and(|spec| uses(spec, secret)) {
+                continue;
+            }
+            let workload = self.all().find(|workload| workload.reference() == reference);
+            let group = groups.entry(reference).or_insert_with(|| {
+                workload.map_or_else(
+                    || Group {
+                        uid,
+                        ..Group::default()
+                    },
+                    Group::of,
+                )
+            });
+            if is_new(pod) {
+                group.new.push(pod);
+            } else {
+                group.old.push(pod);
+            }
+        }
+        groups
+    }
+
+    fn all(&self) -> impl Iterator<Item = Workload<'_>> {
+        let deployments = self.deployments.iter().map(Workload::Deployment);
+        let stateful_sets = self.stateful_sets.iter().map(Workload::StatefulSet);
+        deployments
+            .chain(stateful_sets)
+            .chain(self.daemon_sets.iter().map(Workload::DaemonSet))
+    }
+
+    /// The consumer that a pod belongs to, with its uid. Kinds are told apart by their group too: others have a
+    /// `StatefulSet` of their own.
+    fn owner(&self, pod: &Pod) -> (ConsumerRef, String) {
+        let controller = pod
+            .metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .find(|owner| owner.controller == Some(true));
+        let found = controller.and_then(|owner| {
+            let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+            match (group, owner.kind.as_str()) {
+                ("apps", "ReplicaSet") => self.deployment_of(pod, &owner.name),
+                ("apps", "StatefulSet" | "DaemonSet") => {
+                    self.all().find(|workload| uid(workload.metadata()) == owner.uid)
+                }
+                _ => None,
+            }
+            .map(|workload| (workload.reference(), uid(workload.metadata()).to_owned()))
+            .or_else(|| {
+                let job = ConsumerRef {
+                    kind: ConsumerKind::Job,
+                    name: owner.name.clone(),
+                };
+                (group == "batch" && owner.kind == "Job").then(|| (job, owner.uid.clone()))
+            })
+        });
+        found.unwrap_or_else(|| {
+            let reference = ConsumerRef {
+                kind: ConsumerKind::Pod,
+                name: name(&pod.metadata).to_owned(),
+            };
+            (reference, uid(&pod.metadata).to_owned())
+        })
+    }
+
+    /// A Deployment calls its `ReplicaSets` by its own name and the template's hash, which saves listing them.
+    fn deployment_of(&self, pod: &Pod, replica_set: &str) -> Option<Workload<'_>> {
+        let hash = pod.metadata.labels.as_ref()?.get(TEMPLATE_HASH)?;
+        let deployment = replica_set.strip_suffix(hash.as_str())?.strip_suffix('-')?;
+        self.deployments
+            .iter()
+            .find(|d| name(&d.metadata) == deployment)
+            .map(Workload::Deployment)
+    }
+}
+
+impl<'a> Workload<'a> {
+    fn metadata(self) -> &'a ObjectMeta {
+        match self {
+            Self::Deployment(workload) => &workload.metadata,
+            Self::StatefulSet(workload) => &workload.metadata,
+            Self::DaemonSet(workload) => &workload.metadata,
+        }
+    }
+
+    fn template(self) -> &'a PodTemplateSpec {
+        match self {
+            Self::Deployment(workload) => &workload.spec.template,
+            Self::StatefulSet(workload) => &workload.spec.template,
+            Self::DaemonSet(workload) => &workload.spec.template,
+        }
+    }
+
+    fn kind(self) -> TargetKind {
+        match self {
+            Self::Deployment(_) => TargetKind::Deployment,
+            Self::StatefulSet(_) => TargetKind::StatefulSet,
+            Self::DaemonSet(_) => TargetKind::DaemonSet,
+        }
+    }
+
+    fn reference(self) -> ConsumerRef {
+        ConsumerRef {
+            kind: ConsumerKind::Workload(self.kind()),
+            name: name(self.metadata()).to_owned(),
+        }
+    }
+}
+
+impl<'a> Group<'a> {
+    fn of(workload: Workload<'a>) -> Self {
+        Self {
+            uid: uid(workload.metadata()).to_owned(),
+            workload: Some(workload),
+            ..Self::default()
+        }
+    }
+}
+
+fn is_target(target: &Target, workload: Workload<'_>) -> bool {
+    match target {
+        Target::Named(kind, called) => workload.kind() == *kind && name(workload.metadata()) == called,
+        Target::Labelled(kind, labels) => {
+            let has = |key: &String, value: &String| {
+                workload.metadata().labels.as_ref().and_then(|l| l.get(key)) == Some(value)
+            };
+            workload.kind() == *kind && labels.iter().all(|(key, value)| has(key, value))
+        }
+    }
+}
+
+/// Whether a process of the pod may still run, or start. A pod that has finished holds nothing, unless what it says
+/// about itself is older than what its containers say.
+fn is_alive(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return true };
+    let finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    let all = [
+        &status.init_container_statuses,
+        &status.container_statuses,
+        &status.ephemeral_container_statuses,
+    ];
+    let running = all.into_iter().flat_map(|list| list.iter().flatten());
+    !finished
+        || running.into_iter().any(|container| {
+            container
+                .state
+                .as_ref()
+                .is_some_and(|state| state.running.is_some())
+        })
+}
+
+/// Whether the pod's own condition says that it is ready, and it is to stay.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions
+            .into_iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// Name of an object that has one.
+pub(super) fn name(metadata: &ObjectMeta) -> &str {
+    metadata.name.as_deref().unwrap_or_default()
+}
+
+fn uid(metadata: &ObjectMeta) -> &str {
+    metadata.uid.as_deref().unwrap_or_default()
+}
+
+fn warning(reason: &'static str, message: String) -> Finding {
+    Finding {
+        blocks: false,
+        reason,
+        message,
+    }
+}
