@@ -18,6 +18,16 @@ pub(crate) fn path() -> Result<PathBuf> {
     build("lab")
 }
 
+/// Builds the controller as it is shipped, without what only its own tests want, and says where it is.
+///
+/// A test of the package `tandem` has its binary already: `env!("CARGO_BIN_EXE_tandem")`.
+///
+/// # Errors
+/// When it does not build.
+pub fn controller() -> Result<PathBuf> {
+    build("tandem")
+}
+
 #[derive(Deserialize)]
 struct Message {
     reason: String,
@@ -34,7 +44,7 @@ struct Target {
 ///
 /// Both packages are named, so that their dependencies get the features that `cargo test` gave them and nothing is
 /// compiled twice.
-pub(crate) fn build(name: &str) -> Result<PathBuf> {
+fn build(name: &str) -> Result<PathBuf> {
     let _progress = Progress::start(format!("building the binary {name}"));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

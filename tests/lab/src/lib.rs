@@ -21,6 +21,7 @@
 //! | `host` | what is needed of the machine: packages, and our own Go modules in `programs/` |
 //! | `postgres` | PostgreSQL servers as pods, and the usual pair of users in them |
 //! | `consumer`, `tally` | applications as pods, in all ways of using a Secret, and what they counted |
+//! | `controller` | a build of Tandem itself, deployed as `deploy/base` says |
 //! | `audit` | what was asked of the API server, and by whom |
 //! | `pods` | parts of manifests; any program of the machine in a pod |
 //! | `lab`, `namespace` | the cluster and a test's own corner of it |
@@ -39,6 +40,7 @@ mod audit;
 mod binary;
 mod cgroups;
 mod consumer;
+mod controller;
 mod home;
 mod host;
 mod join;
@@ -57,7 +59,9 @@ mod tally;
 pub mod cli;
 
 pub use audit::{Audit, Request};
+pub use binary::controller as controller_binary;
 pub use consumer::{Consumer, ConsumerOptions, Kind, Source};
+pub use controller::{Controller, ControllerOptions};
 pub use home::{DIRECTORY_VARIABLE, Home};
 pub use lab::Lab;
 pub use namespace::Namespace;

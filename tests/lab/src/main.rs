@@ -25,7 +25,7 @@ enum Command {
     Kubectl(commands::kubectl::Arguments),
     /// Behave like an application with a database, and count what goes wrong (runs in the lab's pods)
     #[command(hide = true)]
-    Consumer(commands::consumer::Arguments),
+    Consumer(Box<commands::consumer::Arguments>),
     #[command(hide = true)]
     Supervise(commands::supervise::Arguments),
 }
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Command::Down => commands::down::run(),
         Command::Exec(arguments) => commands::exec::run(&arguments),
         Command::Kubectl(arguments) => commands::kubectl::run(&arguments),
-        Command::Consumer(arguments) => commands::consumer::run(arguments),
+        Command::Consumer(arguments) => commands::consumer::run(*arguments),
         Command::Supervise(arguments) => commands::supervise::run(&arguments),
     };
     match outcome {

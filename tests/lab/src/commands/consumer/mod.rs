@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     /// Read the login for each connection again, as an application does that needs no restart
     #[arg(long)]
     reread: bool,
-    /// What the database sees as application_name
+    /// The name that the database sees
     #[arg(long, env = "POD_NAME", default_value = "consumer")]
     name: String,
     /// Connections that are kept
