@@ -41,9 +41,9 @@ pub fn restart_key(policy: &str) -> String {
 /// one delivery is the same write. A delivery that had to be made again, because somebody had put the old credential
 /// back, has a mark of its own: pods that started in between carry the old mark and the old credential.
 #[must_use]
-pub fn mark(uid: &str, number: u64, delivered_at: Option<Timestamp>) -> String {
+pub fn restart_mark(policy_uid: &str, number: u64, delivered_at: Option<Timestamp>) -> String {
     match delivered_at {
-        Some(at) => format!("{uid}.{number}.{}", at.as_second()),
-        None => format!("{uid}.{number}"),
+        Some(at) => format!("{policy_uid}.{number}.{}", at.as_second()),
+        None => format!("{policy_uid}.{number}"),
     }
 }

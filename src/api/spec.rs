@@ -25,6 +25,7 @@ use super::status::RotationPolicyStatus;
     shortname = "rotpol",
     category = "tandem",
     status = "RotationPolicyStatus",
+    doc = "Rotates the credential of one application between two PostgreSQL users.",
     derive = "PartialEq",
     validation = ("self.metadata.name.size() <= 63", "the name of a policy is at most 63 characters long: it names an annotation on workloads"),
     printcolumn(name = "Active", type_ = "string", json_path = ".status.activeUser", description = "user the application Secret names"),
@@ -35,7 +36,7 @@ use super::status::RotationPolicyStatus;
     printcolumn(name = "Message", type_ = "string", json_path = ".status.rotation.message", priority = 1, description = "what the running rotation waits for")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("self.restart.mode != 'None' || size(self.restart.targets) == 0", "restart.targets has no meaning with restart.mode None"))]
+#[x_kube(validation = ("!has(self.restart) || self.restart.mode != 'None' || !has(self.restart.targets) || size(self.restart.targets) == 0", "restart.targets has no meaning with restart.mode None"))]
 pub struct RotationPolicySpec {
     /// Stands still before the next side effect while true; nothing is lost and it goes on where it stood.
     #[serde(default)]
@@ -209,7 +210,7 @@ pub struct DeliverySpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("self.keys.username != self.keys.password", "keys.username and keys.password must differ"))]
-#[x_kube(validation = ("!(self.keys.username in self.templates) && !(self.keys.password in self.templates)", "a template must not use the key of the user name or the password"))]
+#[x_kube(validation = ("!has(self.templates) || (!(self.keys.username in self.templates) && !(self.keys.password in self.templates))", "a template must not use the key of the user name or the password"))]
 pub struct SecretDelivery {
     /// Name of the Secret. It exists already and names one of the two users: that is how Tandem knows who is active.
     #[schemars(length(min = 1, max = 253))]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::api::RotationPolicyStatus;
 use crate::effects::{Error, Fresh, Outcome, World};
 use crate::machine::invariant::{Broken, permits};
-use crate::machine::project::{Projection, project, project_invalid};
+use crate::machine::project::{Projection, project, project_invalid, project_trouble};
 use crate::machine::{Action, Decision, Facts, Loaded, Step, decide};
 use crate::policy::Policy;
 
@@ -66,10 +66,28 @@ impl Mind for Machine {
 /// # Errors
 /// Whatever did not come to an end; what had been done is found again by looking in the next turn.
 pub async fn turn<W: World>(mind: &impl Mind, world: &mut W) -> Result<Next, Error> {
-    let Some(mut fresh) = world.load().await? else {
+    let Some(fresh) = world.load().await? else {
         return Ok(Next::OnChange);
     };
     let mut shown = fresh.object.status.clone().unwrap_or_default();
+    let live = Policy::parse(&fresh.object);
+    let result = steps(mind, world, fresh, &mut shown).await;
+    if let (Err(error), Ok(policy)) = (&result, live)
+        && let Some(reason) = error.reason()
+    {
+        let projection = project_trouble(&policy, reason, &error.to_string(), &shown, world.now());
+        // The first error is the one to report; that it could not be shown either adds nothing.
+        drop(show(world, &mut shown, projection).await);
+    }
+    result
+}
+
+async fn steps<W: World>(
+    mind: &impl Mind,
+    world: &mut W,
+    mut fresh: Fresh,
+    shown: &mut RotationPolicyStatus,
+) -> Result<Next, Error> {
     let mut facts = Facts::default();
     for _ in 0..MAX_STEPS {
         let now = world.now();
@@ -77,20 +95,20 @@ pub async fn turn<W: World>(mind: &impl Mind, world: &mut W) -> Result<Next, Err
             Ok(policy) => policy,
             Err(invalid) => {
                 let generation = fresh.object.metadata.generation.unwrap_or_default();
-                let projection = project_invalid(generation, &invalid, &shown, now);
-                show(world, &mut shown, projection).await?;
+                let projection = project_invalid(generation, &invalid, shown, now);
+                show(world, shown, projection).await?;
                 return Ok(Next::OnChange);
             }
         };
         let decision = mind.decide(&policy, &fresh.journal, &facts, now);
-        let projection = project(&policy, &fresh.journal, &facts, &decision, &shown, now);
+        let projection = project(&policy, &fresh.journal, &facts, &decision, shown, now);
         match decision.step {
             Step::Look(query) => facts.absorb(world.look(&policy, query).await?),
             Step::Act(action) => {
                 mind.permits(&policy, &fresh.journal, &facts, &action)?;
                 // Only what is new is shown between two writes, and a failure to show it holds up no rotation.
-                if phase(&projection.status) != phase(&shown)
-                    && let Err(error) = show(world, &mut shown, projection).await
+                if phase(&projection.status) != phase(shown)
+                    && let Err(error) = show(world, shown, projection).await
                 {
                     tracing::warn!(policy = policy.name, namespace = policy.namespace, %error, "status not shown");
                 }
@@ -105,7 +123,7 @@ pub async fn turn<W: World>(mind: &impl Mind, world: &mut W) -> Result<Next, Err
                 }
             }
             Step::Wait { until, .. } => {
-                show(world, &mut shown, projection).await?;
+                show(world, shown, projection).await?;
                 return Ok(if until == Timestamp::MAX {
                     Next::OnChange
                 } else {
@@ -113,7 +131,7 @@ pub async fn turn<W: World>(mind: &impl Mind, world: &mut W) -> Result<Next, Err
                 });
             }
             Step::Rest { next } => {
-                show(world, &mut shown, projection).await?;
+                show(world, shown, projection).await?;
                 return Ok(next.map_or(Next::OnChange, Next::At));
             }
         }

@@ -1,6 +1,14 @@
 //! Hands: the only input and output. The machine speaks to the world through [`World`], and so does every test.
 
+pub mod ambient;
+#[cfg(feature = "fault-injection")]
+pub mod fault;
 pub mod kubernetes;
+pub mod leadership;
+pub mod live;
+mod neighbours;
+pub mod postgres;
+mod series;
 
 use std::future::Future;
 
@@ -138,6 +146,22 @@ impl Error {
             Self::Postgres { .. } => "postgres",
             Self::Unusable(_) => "unusable",
             Self::Broken(_) => "broken",
+        }
+    }
+}
+
+impl Error {
+    /// Reason for a condition; none for what the next turn settles by itself.
+    #[must_use]
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Conflict { .. } | Self::Fenced => None,
+            Self::TimedOut { .. } => Some("TimedOut"),
+            Self::Kubernetes { .. } => Some("KubernetesFailed"),
+            Self::Postgres { .. } => Some("PostgresFailed"),
+            Self::Unusable(_) => Some("Unusable"),
+            Self::Refused(finding) => Some(finding.reason),
+            Self::Broken(_) => Some("DefectFound"),
         }
     }
 }

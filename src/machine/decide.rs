@@ -54,7 +54,7 @@ fn hold(policy: &Policy, decision: Decision) -> Decision {
     let Decision { phase, step } = decision;
     let step = match step {
         Step::Act(_) | Step::Wait { .. } if policy.deleting => Step::Rest { next: None },
-        Step::Act(_) | Step::Wait { .. } if policy.suspended => Step::Wait {
+        Step::Act(_) | Step::Wait { .. } | Step::Rest { .. } if policy.suspended => Step::Wait {
             until: Timestamp::MAX,
             why: Waiting::Suspended,
         },

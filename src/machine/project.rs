@@ -139,6 +139,34 @@ pub fn project_invalid(
     Projection { status, notices }
 }
 
+/// Shows a pass that did not come to an end. It is tried again; what had been done is found again by looking.
+#[must_use]
+pub fn project_trouble(
+    policy: &Policy,
+    reason: &'static str,
+    message: &str,
+    old: &RotationPolicyStatus,
+    now: Timestamp,
+) -> Projection {
+    let make = |type_, holds| condition(type_, holds, reason, message, policy.generation, now);
+    let mut conditions = vec![
+        make(condition::READY, false),
+        make(condition::RECONCILING, true),
+        make(condition::STALLED, false),
+    ];
+    conditions.extend(carried(old, condition::PREFLIGHT));
+    conditions.extend(carried(old, condition::CREDENTIALS_IN_SYNC));
+    let mut status = old.clone();
+    if let Some(rotation) = &mut status.rotation {
+        message.clone_into(&mut rotation.message);
+    }
+    status.conditions = merged(&old.conditions, conditions);
+    Projection {
+        status,
+        notices: Vec::new(),
+    }
+}
+
 fn active_user(facts: &Facts) -> Option<String> {
     match (&facts.secret, &facts.preflight) {
         (Some(SecretSeen::Present { user, .. }), _) => user.as_ref().map(ToString::to_string),

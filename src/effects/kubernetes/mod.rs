@@ -34,6 +34,7 @@ use std::error::Error as _;
 use kube::Client;
 
 use super::{Error, Outcome};
+use crate::api::RotationPolicy;
 use crate::machine::facts::Refused;
 
 /// The API server, for one namespace.
@@ -51,6 +52,14 @@ impl Cluster {
             client,
             namespace: namespace.to_owned(),
         }
+    }
+
+    /// Reads a policy, past every cache.
+    ///
+    /// # Errors
+    /// When the API server could not be asked, or does not allow it.
+    pub async fn policy(&self, name: &str) -> Result<Option<RotationPolicy>, Error> {
+        self.get(name).await
     }
 
     /// An object of this namespace, as messages name it.

@@ -1,0 +1,355 @@
+//! One connection: bounded in time, bound to its TLS, and driven by whoever uses it, so that nothing outlives the
+//! caller and no notice is lost.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+use futures::stream;
+use tokio::net::lookup_host;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::config::{ChannelBinding, SslMode};
+use tokio_postgres::error::DbError;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, NoTls, Row, Socket};
+
+use super::classify::{Failure, Silence};
+use super::server::{Credential, Server};
+
+// The driver passes the text of each statement, verifiers included, to the `log` facade at level debug. This build has
+// no such level: there is nothing that a subscriber could be given.
+const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Info as usize);
+
+/// To find the server, to be let in, and all that lies between: the driver's own limit covers only the second of five
+/// steps.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// To one address of several.
+const ADDRESS_LIMIT: Duration = Duration::from_secs(5);
+/// For one call: longer than any of the server's own limits below, which leave a clean session behind.
+const CALL_LIMIT: Duration = Duration::from_secs(20);
+/// The server's own limits. With them a statement ends there too when its caller is gone, so nothing is ever cancelled
+/// from here.
+const LIMITS: &str = "-c lock_timeout=5s -c statement_timeout=15s -c idle_in_transaction_session_timeout=15s";
+/// For the administrator: a role's own search path must not decide what its statements mean.
+const ADMIN_OPTIONS: &str = "-c search_path=pg_catalog";
+const APPLICATION_NAME: &str = "tandem";
+
+/// Whose login it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The administrator's.
+    Administer,
+    /// That of a user whose verifier Tandem has set.
+    Prove,
+    /// That of a user whose password may be older than Tandem. Its login is not required to be bound to its TLS: a
+    /// password stored as MD5 cannot be, and the rotation is what mends that.
+    Check,
+}
+
+type Messages = Pin<Box<dyn Stream<Item = Result<AsyncMessage, Error>> + Send>>;
+
+/// A session. Dropping it closes the connection; the server ends what it was doing.
+pub(super) struct Session {
+    client: Client,
+    messages: Messages,
+    notices: Vec<DbError>,
+    major: u32,
+    bound: bool,
+}
+
+impl Session {
+    /// Logs in, to one address at a time. The next address is tried only when nobody answers at one: the answer of one
+    /// server must never be taken for another's (R25).
+    pub(super) async fn open(
+        server: &Server,
+        credential: &Credential,
+        purpose: Purpose,
+        until: Instant,
+    ) -> Result<Self, Failure> {
+        let until = until.min(Instant::now() + CONNECT_LIMIT);
+        let no_answer = Failure::Unreachable(Silence::NoAnswer);
+        let addresses = match timeout_at(until, lookup_host((server.host(), server.port()))).await {
+            Err(_) => return Err(no_answer),
+            Ok(Err(_)) => return Err(Failure::Unreachable(Silence::NoSuchName)),
+            Ok(Ok(addresses)) => addresses,
+        };
+        let mut failure = Failure::Unreachable(Silence::NoSuchName);
+        for address in addresses {
+            let mut config = config(server, credential, purpose);
+            config.hostaddr(address.ip());
+            failure = match timeout_at(until, connect(server, &config)).await {
+                Err(_) => return Err(no_answer),
+                Ok(Ok(session)) => {
+                    return Ok(Self {
+                        bound: binding(server, purpose) == ChannelBinding::Require,
+                        ..session
+                    });
+                }
+                Ok(Err(error)) => Failure::at_login(&error),
+            };
+            if !matches!(failure, Failure::Unreachable(_)) {
+                break;
+            }
+        }
+        Err(failure)
+    }
+
+    /// Major version of the server.
+    pub(super) fn major(&self) -> u32 {
+        self.major
+    }
+
+    /// Whether the server has proven, bound to this connection, that it knows the password.
+    pub(super) fn bound(&self) -> bool {
+        self.bound
+    }
+
+    /// One statement with parameters, and its rows.
+    pub(super) async fn query(
+        &mut self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Trouble> {
+        let Self {
+            client,
+            messages,
+            notices,
+            ..
+        } = self;
+        let limit = Instant::now() + CALL_LIMIT;
+        driven(messages, notices, limit, client.query(sql, parameters)).await
+    }
+
+    /// One statement that gives exactly one row.
+    pub(super) async fn row(
+        &mut self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Row, Trouble> {
+        let Self {
+            client,
+            messages,
+            notices,
+            ..
+        } = self;
+        let limit = Instant::now() + CALL_LIMIT;
+        driven(messages, notices, limit, client.query_one(sql, parameters)).await
+    }
+
+    /// Statements in one message, without parameters and rows.
+    pub(super) async fn batch(&mut self, sql: &str, until: Instant) -> Result<(), Trouble> {
+        let Self {
+            client,
+            messages,
+            notices,
+            ..
+        } = self;
+        let limit = until.min(Instant::now() + CALL_LIMIT);
+        driven(messages, notices, limit, client.batch_execute(sql)).await
+    }
+
+    /// Runs one statement in a read-only transaction that is never committed, and looks at one row of it at most.
+    pub(super) async fn rehearse(&mut self, sql: &str) -> Result<(), Trouble> {
+        let Self {
+            client,
+            messages,
+            notices,
+            ..
+        } = self;
+        let limit = Instant::now() + CALL_LIMIT;
+        let work = async {
+            let transaction = client.build_transaction().read_only(true).start().await?;
+            // A portal takes one statement only, so the transaction cannot be left by one.
+            let portal = transaction.bind(sql, &[]).await?;
+            transaction.query_portal(&portal, 1).await?;
+            transaction.rollback().await
+        };
+        driven(messages, notices, limit, work).await
+    }
+
+    /// The notices and warnings since the last call, or since the login.
+    pub(super) fn take_notices(&mut self) -> Vec<DbError> {
+        std::mem::take(&mut self.notices)
+    }
+}
+
+/// A call that did not succeed.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The server, or the way to it, said so.
+    Said(Error),
+    /// Nothing came back within so many seconds.
+    TimedOut(u64),
+}
+
+impl Trouble {
+    /// What it means.
+    pub(super) fn failure(&self) -> Failure {
+        match self {
+            Self::Said(error) => Failure::at_statement(error),
+            Self::TimedOut(_) => Failure::Unreachable(Silence::NoAnswer),
+        }
+    }
+
+    /// The server's own words.
+    pub(super) fn db(&self) -> Option<&DbError> {
+        match self {
+            Self::Said(error) => error.as_db_error(),
+            Self::TimedOut(_) => None,
+        }
+    }
+}
+
+fn config(server: &Server, credential: &Credential, purpose: Purpose) -> Config {
+    let mut config = Config::new();
+    let options = match purpose {
+        Purpose::Administer => format!("{LIMITS} {ADMIN_OPTIONS}"),
+        // The smoke query finds its tables by the role's own search path, as the application does.
+        Purpose::Prove | Purpose::Check => LIMITS.to_owned(),
+    };
+    config
+        .host(server.host())
+        .port(server.port())
+        .dbname(server.database())
+        .user(credential.user.as_str())
+        .password(credential.password.expose())
+        .application_name(APPLICATION_NAME)
+        .options(options)
+        .connect_timeout(ADDRESS_LIMIT)
+        .tcp_user_timeout(Duration::from_secs(10))
+        .keepalives(true)
+        .keepalives_idle(Duration::from_secs(10))
+        .keepalives_interval(Duration::from_secs(5))
+        .keepalives_retries(3)
+        // Never `prefer`, which goes on in the clear when the server has no TLS. With this connector, `require`
+        // verifies chain and name.
+        .ssl_mode(if server.verifies() {
+            SslMode::Require
+        } else {
+            SslMode::Disable
+        })
+        .channel_binding(binding(server, purpose));
+    config
+}
+
+/// Required wherever both ends can do it: it proves that the endpoint is the server that keeps the verifier, neither
+/// somebody with a certificate of the same authority nor a line `trust` in `pg_hba.conf`, and it refuses to send the
+/// password in the clear. The price: roles with MD5 passwords, `pg_hba.conf` method `password`, and servers with
+/// Ed25519 or RSA-PSS certificates are refused, with a finding that says so.
+fn binding(server: &Server, purpose: Purpose) -> ChannelBinding {
+    match purpose {
+        Purpose::Administer | Purpose::Prove if server.verifies() => ChannelBinding::Require,
+        Purpose::Administer | Purpose::Prove | Purpose::Check => ChannelBinding::Prefer,
+    }
+}
+
+async fn connect(server: &Server, config: &Config) -> Result<Session, Error> {
+    match server.tls() {
+        Some(tls) => config
+            .connect(tls.clone())
+            .await
+            .map(|(client, connection)| session(client, connection)),
+        None => config
+            .connect(NoTls)
+            .await
+            .map(|(client, connection)| session(client, connection)),
+    }
+}
+
+fn session<T>(client: Client, mut connection: Connection<Socket, T>) -> Session
+where
+    T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
+{
+    let major = connection.parameter("server_version").map_or(0, major);
+    Session {
+        client,
+        messages: Box::pin(stream::poll_fn(move |context| connection.poll_message(context))),
+        notices: Vec::new(),
+        major,
+        bound: false,
+    }
+}
+
+/// `15.18 (Debian 15.18-0+deb12u1)` and `19beta1` are 15 and 19.
+fn major(version: &str) -> u32 {
+    let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or(0)
+}
+
+/// Waits for the work, and drives the connection meanwhile.
+async fn driven<T>(
+    messages: &mut Messages,
+    notices: &mut Vec<DbError>,
+    until: Instant,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Trouble> {
+    let started = Instant::now();
+    let mut work = pin!(work);
+    let mut lost = None;
+    let both = poll_fn(|context| {
+        if lost.is_none() {
+            lost = listen(messages, notices, context);
+        }
+        // Also when the connection is lost: the answer may have come before.
+        match (work.as_mut().poll(context), lost.take()) {
+            (Poll::Ready(Ok(done)), _) => Poll::Ready(Ok(done)),
+            // That the connection is closed is less than what closed it.
+            (Poll::Ready(Err(error)), Some(Some(cause))) if error.is_closed() => Poll::Ready(Err(cause)),
+            (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error)),
+            (Poll::Pending, still) => {
+                lost = still;
+                Poll::Pending
+            }
+        }
+    });
+    match timeout_at(until, both).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(Trouble::Said(error)),
+        Err(_) => Err(Trouble::TimedOut(started.elapsed().as_secs())),
+    }
+}
+
+/// Takes what the connection has to say. Something when it has ended, with the reason if there is one.
+fn listen(
+    messages: &mut Messages,
+    notices: &mut Vec<DbError>,
+    context: &mut Context<'_>,
+) -> Option<Option<Error>> {
+    loop {
+        match messages.as_mut().poll_next(context) {
+            Poll::Pending => return None,
+            Poll::Ready(None) => return Some(None),
+            Poll::Ready(Some(Err(error))) => return Some(Some(error)),
+            Poll::Ready(Some(Ok(message))) => {
+                if let AsyncMessage::Notice(notice) = message {
+                    notices.push(notice);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_all_kinds_have_a_major_number() {
+        let cases = [
+            ("15.18 (Debian 15.18-0+deb12u1)", 15),
+            ("18.4", 18),
+            ("19beta1", 19),
+            ("", 0),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(major(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn fm28_nothing_below_info_can_reach_the_log_facade() {
+        assert!(log::STATIC_MAX_LEVEL <= log::LevelFilter::Info);
+    }
+}

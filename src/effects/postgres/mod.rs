@@ -1,0 +1,35 @@
+//! The SQL side. What a password is never reaches it: it deals in logins, and in verifiers that it sends once.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `server.rs` | how to reach the server: address, trust |
+//! | `connect.rs` | one session: limits, channel binding, notices |
+//! | `classify.rs` | what an error means, by SQLSTATE |
+//! | `words.rs` | what to tell the person on call about it |
+//! | `verifier.rs` | SCRAM verifiers |
+//! | `probe.rs` | log in to find out |
+//! | `roles.rs` | change a role, fenced |
+//! | `sessions.rs` | who is still connected, and ending that |
+//! | `preflight.rs` | everything that a rotation will need |
+//! | `pair.rs` | how the two users differ |
+//!
+//! Not here: replicas, poolers, and the privileges of the pair object by object.
+
+mod classify;
+mod connect;
+mod pair;
+mod preflight;
+mod probe;
+mod roles;
+mod server;
+mod sessions;
+mod verifier;
+mod words;
+
+pub use classify::{Failure, Silence, Verdict};
+pub use preflight::{Wanted, preflight};
+pub use probe::{login, previous};
+pub use roles::{Change, change};
+pub use server::{Credential, Server};
+pub use sessions::{sessions, terminate};
+pub use verifier::{Malformed, Verifier};

@@ -1,0 +1,421 @@
+//! Everything on the SQL side that a rotation will need, so that what would fail at night is known at noon.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::classify::Failure;
+use super::connect::{Purpose, Session, Trouble};
+use super::pair::differences;
+use super::probe::{identity, no_password_asked, prove, unidentified};
+use super::roles::HUSH;
+use super::server::{Credential, Server};
+use super::words::{blocker, quoted, run, warning};
+use crate::api::spec::{OnActiveSessions, RetireMode};
+use crate::machine::facts::{Finding, Identity};
+use crate::machine::project::ACTIVE_LOGIN_FAILED;
+use crate::policy::target::RoleName;
+use crate::policy::{Pair, Policy};
+use crate::sensitive::Sensitive;
+
+/// The oldest release that its makers still mend.
+const OLDEST: u32 = 14;
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// What a rotation will ask of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The two users.
+    pub pair: &'a Pair,
+    /// The credential in the application Secret, when it names one of them.
+    pub active: Option<&'a Credential>,
+    /// What `current_user` must be after login.
+    pub effective_role: Option<&'a RoleName>,
+    /// What must succeed as the standby; as the active user, then, too.
+    pub smoke_query: Option<&'a str>,
+    /// How users are retired: after `NoLogin` the standby cannot log in before its turn.
+    pub retire: RetireMode,
+    /// Whether sessions will be ended.
+    pub on_active: OnActiveSessions,
+}
+
+impl<'a> Wanted<'a> {
+    /// What the policy's rotations will ask.
+    #[must_use]
+    pub fn by(policy: &'a Policy, active: Option<&'a Credential>) -> Self {
+        Self {
+            pair: &policy.pair,
+            active,
+            effective_role: policy.database.effective_role.as_ref(),
+            smoke_query: policy.database.smoke_query.as_deref(),
+            retire: policy.retire.mode,
+            on_active: policy.drain.on_active,
+        }
+    }
+}
+
+/// Looks at everything, changes nothing. The blockers come first; the server's identity is there when the
+/// administrator could ask for it.
+pub async fn preflight(
+    server: &Server,
+    admin: &Credential,
+    wanted: Wanted<'_>,
+) -> (Vec<Finding>, Option<Identity>) {
+    let mut findings = Vec::new();
+    if wanted.pair.contains(&admin.user) {
+        findings.push(blocker(
+            "AdminIsInThePair",
+            format!(
+                "{} is the administrator and one of spec.users: it would change its own password and lose its access. Put the login of another role into the Secret of spec.database.admin.secretRef",
+                quoted(&admin.user)
+            ),
+        ));
+    }
+    let mut found = None;
+    let until = Instant::now() + LIMIT;
+    let server_answers = match Session::open(server, admin, Purpose::Administer, until).await {
+        Ok(mut session) => {
+            match as_admin(&mut session, server, &admin.user, &wanted, &mut findings).await {
+                Ok(identity) => found = identity,
+                Err(trouble) => findings.push(trouble.failure().finding(server, &admin.user)),
+            }
+            true
+        }
+        Err(failure) => {
+            findings.push(of_the_admin(failure.finding(server, &admin.user)));
+            !is_the_servers(&failure)
+        }
+    };
+    if let Some(active) = wanted.active
+        && server_answers
+    {
+        findings.extend(as_active(server, active, &wanted).await);
+    }
+    findings.sort_by_key(|finding| !finding.blocks);
+    (findings, found)
+}
+
+/// A failure that every other login would meet as well.
+fn is_the_servers(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Unreachable(_)
+            | Failure::Tls(_)
+            | Failure::NotPostgres
+            | Failure::Pooler
+            | Failure::NotReady
+            | Failure::Ended
+            | Failure::TooManyClients
+            | Failure::ReservedConnections
+            | Failure::DatabaseMissing
+            | Failure::DatabaseClosed
+            | Failure::DatabaseConnectionLimit
+    )
+}
+
+fn of_the_admin(finding: Finding) -> Finding {
+    Finding {
+        message: format!(
+            "the login of spec.database.admin.secretRef fails: {}",
+            finding.message
+        ),
+        ..finding
+    }
+}
+
+async fn as_admin(
+    session: &mut Session,
+    server: &Server,
+    admin: &RoleName,
+    wanted: &Wanted<'_>,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<Identity>, Trouble> {
+    let major = session.major();
+    if major < OLDEST {
+        findings.push(blocker(
+            "ServerTooOld",
+            format!(
+                "{} is PostgreSQL {major}; Tandem knows {OLDEST} and later. Upgrade the server",
+                server.at()
+            ),
+        ));
+        return Ok(None);
+    }
+    if session.row("SELECT pg_is_in_recovery()", &[]).await?.get(0) {
+        findings.push(Failure::Standby.finding(server, admin));
+        return Ok(None);
+    }
+    let found = match identity(session).await {
+        Ok(identity) => Some(identity),
+        Err(trouble) => {
+            findings.push(unidentified(server, admin, &trouble));
+            None
+        }
+    };
+    let Pair(one, other) = wanted.pair;
+    let roles = [Role::read(session, one).await?, Role::read(session, other).await?];
+    for (user, role) in [one, other].into_iter().zip(&roles) {
+        let active = wanted.active.is_some_and(|active| active.user == *user);
+        match role {
+            None => findings.push(Failure::NoSuchRole.finding(server, user)),
+            Some(role) => findings.extend(role.findings(server, user, active, wanted.retire)),
+        }
+    }
+    if let [Some(first), Some(second)] = &roles {
+        rights(session, server, admin, wanted, [first, second], findings).await?;
+        findings.extend(differences(session, server, wanted.pair).await?);
+    }
+    findings.extend(visible(session, server, admin).await?);
+    Ok(found)
+}
+
+/// What the catalog says of one of the pair. Columns are named for what is wrong when they are true.
+struct Role {
+    superuser: bool,
+    replication: bool,
+    no_login: bool,
+    expired: bool,
+    no_connections: bool,
+    no_connect: bool,
+    may_change: bool,
+    may_terminate: bool,
+}
+
+impl Role {
+    async fn read(session: &mut Session, user: &RoleName) -> Result<Option<Self>, Trouble> {
+        // Whether the right to create roles is enough, or must come with the admin option, depends on the version and
+        // is not found out by trying (R9). Since 16, being a superuser implies the option.
+        let right = if session.major() >= 16 {
+            "me.rolsuper OR (me.rolcreaterole AND pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'))"
+        } else {
+            "me.rolsuper OR me.rolcreaterole"
+        };
+        let sql = format!(
+            "SELECT r.rolsuper, r.rolreplication, NOT r.rolcanlogin,
+                    coalesce(r.rolvaliduntil <= clock_timestamp(), false), r.rolconnlimit = 0,
+                    NOT has_database_privilege(r.oid, current_database(), 'CONNECT'), {right},
+                    pg_has_role(r.oid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE')
+               FROM pg_roles r, pg_roles me WHERE r.rolname = $1 AND me.rolname = current_user"
+        );
+        let rows = session.query(&sql, &[&user.as_str()]).await?;
+        Ok(rows.first().map(|row| Self {
+            superuser: row.get(0),
+            replication: row.get(1),
+            no_login: row.get(2),
+            expired: row.get(3),
+            no_connections: row.get(4),
+            no_connect: row.get(5),
+            may_change: row.get(6),
+            may_terminate: row.get(7),
+        }))
+    }
+
+    fn findings(&self, server: &Server, user: &RoleName, active: bool, retire: RetireMode) -> Vec<Finding> {
+        let role = quoted(user);
+        let privileged = |reason, what: &str| {
+            blocker(
+                reason,
+                format!(
+                    "{role} is {what} at {}; applications need no such role, and no administrator short of a superuser could change it. {}",
+                    server.at(),
+                    run(&format!("ALTER ROLE {role} NO{what}"))
+                ),
+            )
+        };
+        let mut findings = Vec::new();
+        if self.superuser {
+            findings.push(privileged("RoleIsSuperuser", "SUPERUSER"));
+        }
+        if self.replication {
+            findings.push(privileged("RoleIsReplication", "REPLICATION"));
+        }
+        // The active user's own login tells the rest.
+        if active {
+            return findings;
+        }
+        // A user that Tandem retired with NOLOGIN gets its LOGIN back with its next password.
+        if self.no_login && retire != RetireMode::NoLogin {
+            findings.push(Failure::NoLogin.finding(server, user));
+        }
+        if self.expired {
+            findings.push(Failure::Expired.finding(server, user));
+        }
+        if self.no_connections {
+            findings.push(Failure::RoleConnectionLimit.finding(server, user));
+        }
+        if self.no_connect {
+            findings.push(Failure::NoConnectPrivilege.finding(server, user));
+        }
+        findings
+    }
+}
+
+/// Whether the administrator may do what a rotation does (R6).
+async fn rights(
+    session: &mut Session,
+    server: &Server,
+    admin: &RoleName,
+    wanted: &Wanted<'_>,
+    roles: [&Role; 2],
+    findings: &mut Vec<Finding>,
+) -> Result<(), Trouble> {
+    // On Amazon RDS password commands may be reserved for a role of its own.
+    const RIGHTS: &str = "
+        SELECT pg_has_role('pg_read_all_stats', 'USAGE'),
+               coalesce(current_setting('rds.restrict_password_commands', true) IN ('on', '1', 'true'), false)
+                 AND NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'rds_password' AND pg_has_role(oid, 'MEMBER'))";
+    let at = server.at();
+    let major = session.major();
+    let name = quoted(admin);
+    let Pair(one, other) = wanted.pair;
+    let mut lacks = |what: &str, sql: &str| {
+        findings.push(blocker(
+            "AdminLacksRights",
+            format!("the administrator {name} may not {what} at {at}; {}", run(sql)),
+        ));
+    };
+    if !roles.iter().all(|role| role.may_change) {
+        let what = format!("change the passwords of {} and {}", quoted(one), quoted(other));
+        lacks(&what, &change_right(major, admin, &[one, other]));
+    }
+    let row = session.row(RIGHTS, &[]).await?;
+    if !row.get::<_, bool>(0) {
+        lacks(
+            "see where sessions come from (pg_read_all_stats)",
+            &grant_with_inheritance(major, "pg_read_all_stats", admin),
+        );
+    }
+    if row.get(1) {
+        lacks(
+            "change passwords, which rds.restrict_password_commands reserves",
+            &format!("GRANT rds_password TO {name}"),
+        );
+    }
+    if wanted.on_active == OnActiveSessions::Terminate && !roles.iter().all(|role| role.may_terminate) {
+        lacks(
+            "end sessions, as spec.drain.onActiveSessions Terminate asks",
+            &terminate_right(major, admin),
+        );
+    }
+    Ok(())
+}
+
+/// What lets the administrator change these roles.
+pub(super) fn change_right(major: u32, admin: &RoleName, users: &[&RoleName]) -> String {
+    let admin = quoted(admin);
+    if major < 16 {
+        return format!("ALTER ROLE {admin} CREATEROLE");
+    }
+    let users: Vec<_> = users.iter().map(|user| quoted(user)).collect();
+    format!(
+        "ALTER ROLE {admin} CREATEROLE; GRANT {} TO {admin} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+        users.join(", ")
+    )
+}
+
+/// What lets the administrator end sessions.
+pub(super) fn terminate_right(major: u32, admin: &RoleName) -> String {
+    grant_with_inheritance(major, "pg_signal_backend", admin)
+}
+
+/// Membership alone is not enough for a role that does not inherit.
+fn grant_with_inheritance(major: u32, role: &str, admin: &RoleName) -> String {
+    let admin = quoted(admin);
+    if major < 16 {
+        format!("GRANT {role} TO {admin}; ALTER ROLE {admin} INHERIT")
+    } else {
+        format!("GRANT {role} TO {admin} WITH INHERIT TRUE")
+    }
+}
+
+/// Whether verifiers would be written where others read them. A warning: a verifier is no password, but from one that
+/// leaks, a weak password could be guessed.
+async fn visible(
+    session: &mut Session,
+    server: &Server,
+    admin: &RoleName,
+) -> Result<Option<Finding>, Trouble> {
+    // Settings that write as they are now, and that the administrator may not change for its transaction.
+    let may = if session.major() >= 15 {
+        "has_parameter_privilege(name, 'SET')"
+    } else {
+        "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
+    };
+    let sql = format!(
+        "SELECT name FROM unnest($1::text[], $2::text[]) AS p (name, quiet)
+          WHERE name <> 'log_min_error_statement' AND current_setting(name, true) <> quiet AND NOT {may}"
+    );
+    let (names, quiet): (Vec<&str>, Vec<&str>) = HUSH.into_iter().unzip();
+    let rows = session.query(&sql, &[&names, &quiet]).await?;
+    let loud: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    if loud.is_empty() {
+        return Ok(None);
+    }
+    let mend = if session.major() >= 15 {
+        let admin = quoted(admin);
+        // An error would write the statement too, whatever the others say.
+        run(&format!(
+            "GRANT SET ON PARAMETER {}, log_min_error_statement TO {admin}",
+            loud.join(", ")
+        ))
+    } else {
+        "from PostgreSQL 15 on, GRANT SET ON PARAMETER lets Tandem silence them".into()
+    };
+    Ok(Some(warning(
+        "VerifiersVisible",
+        format!(
+            "{} writes the SCRAM verifiers that Tandem sets to its log or statistics ({}); {mend}",
+            server.at(),
+            loud.join(", ")
+        ),
+    )))
+}
+
+/// The active user's own login, with everything that will be asked of the standby.
+async fn as_active(server: &Server, active: &Credential, wanted: &Wanted<'_>) -> Option<Finding> {
+    let user = &active.user;
+    let until = Instant::now() + LIMIT;
+    let mut session = match Session::open(server, active, Purpose::Check, until).await {
+        Ok(session) => session,
+        // The credential is right, and there is no room for one login more.
+        Err(failure) if is_the_servers(&failure) || failure == Failure::RoleConnectionLimit => {
+            return Some(failure.finding(server, user));
+        }
+        Err(failure) => {
+            return Some(blocker(
+                ACTIVE_LOGIN_FAILED,
+                format!(
+                    "the credential in the application Secret does not log in: {}",
+                    failure.finding(server, user).message
+                ),
+            ));
+        }
+    };
+    if let Err(finding) = prove(
+        &mut session,
+        server,
+        user,
+        wanted.effective_role,
+        wanted.smoke_query,
+    )
+    .await
+    {
+        return Some(finding);
+    }
+    // Only there nothing else tells: newer servers say how the user was let in, and with TLS the pending login is bound.
+    if session.major() < 16 && !server.verifies() && lets_anybody_in(server, user).await {
+        return Some(no_password_asked(server, user));
+    }
+    None
+}
+
+/// The negative control of R27. It leaves one failed login in the server's log.
+async fn lets_anybody_in(server: &Server, user: &RoleName) -> bool {
+    let nobody = Credential {
+        user: user.clone(),
+        password: Sensitive::new("Tandem asks whether passwords are checked".into()),
+    };
+    Session::open(server, &nobody, Purpose::Check, Instant::now() + LIMIT)
+        .await
+        .is_ok()
+}

@@ -1,0 +1,93 @@
+//! Metrics. Labels are words of a bounded vocabulary, never names of objects.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    writes: Family<Write, Counter>,
+    errors: Family<Class, Counter>,
+    leader: Gauge,
+    turns: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Write {
+    action: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Class {
+    class: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("tandem");
+        let (writes, errors, leader, turns) = (
+            Family::default(),
+            Family::default(),
+            Gauge::default(),
+            Counter::default(),
+        );
+        registry.register(
+            "writes",
+            "Writes of rotations, by action and outcome",
+            writes.clone(),
+        );
+        registry.register(
+            "errors",
+            "Turns that did not come to an end, by class of error",
+            errors.clone(),
+        );
+        registry.register("leader", "1 on the replica that holds the lease", leader.clone());
+        registry.register("turns", "Turns taken", turns.clone());
+        Self {
+            registry,
+            writes,
+            errors,
+            leader,
+            turns,
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a write.
+    pub fn write(&self, action: &'static str, outcome: &'static str) {
+        self.writes.get_or_create(&Write { action, outcome }).inc();
+    }
+
+    /// Counts a turn that did not come to an end.
+    pub fn error(&self, class: &'static str) {
+        self.errors.get_or_create(&Class { class }).inc();
+    }
+
+    /// Counts a turn.
+    pub fn turn(&self) {
+        self.turns.inc();
+    }
+
+    /// Says whether this replica leads.
+    pub fn lead(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
+    /// Everything, in the text format of Prometheus.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail; half a page of metrics would be worse than none.
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}

@@ -1,0 +1,5 @@
+//! Voice: logs, metrics, health.
+
+pub mod http;
+pub mod logs;
+pub mod metrics;

@@ -1,0 +1,235 @@
+//! Generated manifests are what the program prints, examples mean something, and the API server refuses at admission
+//! what a rule can refuse.
+
+use serde_json::{Value, json};
+use tandem::api::RotationPolicy;
+use tandem::manifest;
+use tandem::policy::Policy;
+
+#[test]
+fn the_committed_crd_is_the_generated_one() {
+    let committed = include_str!("../crds/rotationpolicies.yaml");
+    assert_eq!(
+        committed,
+        manifest::crd().unwrap(),
+        "mend it with: cargo run --bin tandem -- crd > crds/rotationpolicies.yaml"
+    );
+}
+
+#[test]
+fn every_field_explains_itself() {
+    let crd: Value = serde_saphyr::from_str(include_str!("../crds/rotationpolicies.yaml")).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+    let mut silent = Vec::new();
+    for part in ["spec", "status"] {
+        look_for_silence(&schema[part], part, &mut silent);
+    }
+    assert_eq!(silent, Vec::<String>::new(), "kubectl explain is the manual");
+}
+
+fn look_for_silence(schema: &Value, path: &str, silent: &mut Vec<String>) {
+    let Some(properties) = schema["properties"].as_object() else {
+        if schema["items"].is_object() {
+            look_for_silence(&schema["items"], path, silent);
+        }
+        return;
+    };
+    for (name, property) in properties {
+        let path = format!("{path}.{name}");
+        if property["description"].as_str().is_none_or(str::is_empty) {
+            silent.push(path.clone());
+        }
+        look_for_silence(property, &path, silent);
+    }
+}
+
+#[test]
+fn examples_mean_something_and_their_roles_name_each_secret() {
+    for (text, secrets) in [
+        (
+            include_str!("../deploy/examples/direct.yaml"),
+            ["app-db-admin", "app-db-tandem", "db-credentials"],
+        ),
+        (
+            include_str!("../deploy/examples/on-demand.yaml"),
+            ["reports-db", "reports-db-admin", "reports-db-tandem"],
+        ),
+    ] {
+        let object: RotationPolicy = serde_saphyr::from_str(text).unwrap();
+        let policy = Policy::parse(&object).unwrap();
+        let role = manifest::rbac::role(&policy);
+        let rules = role.rules.unwrap();
+        let mut named = Vec::new();
+        for rule in &rules {
+            if rule
+                .resources
+                .as_ref()
+                .is_some_and(|r| r.contains(&"secrets".to_owned()))
+            {
+                named.extend(rule.resource_names.clone().expect("a rule on Secrets names them"));
+                assert!(
+                    !rule.verbs.iter().any(|verb| verb == "list" || verb == "watch"),
+                    "{rule:?}"
+                );
+            }
+        }
+        named.sort();
+        assert_eq!(named, secrets);
+    }
+}
+
+#[test]
+fn one_secret_that_serves_as_two_things_is_named_once_with_the_verbs_of_both() {
+    let text = include_str!("../deploy/examples/on-demand.yaml").replace("reports-db-admin", "reports-db");
+    let policy = Policy::parse(&serde_saphyr::from_str(&text).unwrap()).unwrap();
+    let rules = manifest::rbac::role(&policy).rules.unwrap();
+    let rules: Vec<_> = rules
+        .iter()
+        .filter(|r| r.resource_names.as_deref() == Some(&["reports-db".to_owned()]))
+        .collect();
+    assert_eq!(rules.len(), 1);
+    assert_eq!(rules[0].verbs, ["get", "patch"]);
+}
+
+/// Changes to a valid policy, each with a part of the refusal.
+fn refusals() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        (
+            "equal users",
+            json!({"spec": {"users": ["app_a", "app_a"]}}),
+            "two different roles",
+        ),
+        (
+            "one user",
+            json!({"spec": {"users": ["app_a"]}}),
+            "should have at least 2 items",
+        ),
+        (
+            "three users",
+            json!({"spec": {"users": ["a", "b", "c"]}}),
+            "must have at most 2 items",
+        ),
+        (
+            "an unknown field",
+            json!({"spec": {"userz": ["a", "b"]}}),
+            "unknown field",
+        ),
+        (
+            "a short password",
+            json!({"spec": {"password": {"length": 8}}}),
+            "should be greater than or equal to 20",
+        ),
+        (
+            "cron and every",
+            json!({"spec": {"schedule": {"cron": "0 3 * * *", "every": "1d"}}}),
+            "exactly one of cron and every",
+        ),
+        (
+            "neither cron nor every",
+            json!({"spec": {"schedule": {"jitter": "1m"}}}),
+            "exactly one of cron and every",
+        ),
+        (
+            "a window of seconds",
+            json!({"spec": {"schedule": {"cron": "0 3 * * *", "window": "30s"}}}),
+            "at least one minute",
+        ),
+        (
+            "a window without cron",
+            json!({"spec": {"schedule": {"every": "1d", "window": "2h"}}}),
+            "no meaning without cron",
+        ),
+        (
+            "a zone without cron",
+            json!({"spec": {"schedule": {"every": "1d", "timeZone": "UTC"}}}),
+            "no meaning without cron",
+        ),
+        (
+            "a bad duration",
+            json!({"spec": {"drain": {"quietFor": "soon"}}}),
+            "should match",
+        ),
+        (
+            "a CA without TLS",
+            json!({"spec": {"database": {"tls": {"mode": "Disable", "caRef": {"kind": "Secret", "name": "x"}}}}}),
+            "no meaning with tls.mode Disable",
+        ),
+        (
+            "equal keys",
+            json!({"spec": {"delivery": {"secret": {"keys": {"username": "x", "password": "x"}}}}}),
+            "must differ",
+        ),
+        (
+            "a template over a key",
+            json!({"spec": {"delivery": {"secret": {"templates": {"password": "x"}}}}}),
+            "must not use the key",
+        ),
+        (
+            "targets that nobody restarts",
+            json!({"spec": {"restart": {"mode": "None", "targets": [{"kind": "Deployment", "name": "x"}]}}}),
+            "no meaning with restart.mode None",
+        ),
+        (
+            "a target without a name",
+            json!({"spec": {"restart": {"targets": [{"kind": "Deployment"}]}}}),
+            "exactly one of name and matchLabels",
+        ),
+        (
+            "a long name",
+            json!({"metadata": {"name": "x".repeat(64)}}),
+            "at most 63 characters",
+        ),
+    ]
+}
+
+#[test]
+fn the_api_server_refuses_what_a_rule_can_refuse() {
+    tandem_lab::run(|lab| async move {
+        lab.apply(None, &manifest::crd()?).await?;
+        let namespace = lab.namespace("admission").await?;
+        let valid = serde_json::to_value(serde_saphyr::from_str::<Value>(include_str!(
+            "../deploy/examples/on-demand.yaml"
+        ))?)?;
+        let accepted = create(&lab, namespace.name(), &valid).await;
+        assert!(accepted.is_ok(), "the valid one is accepted: {accepted:?}");
+        let mut wrong = Vec::new();
+        for (what, change, reason) in refusals() {
+            let mut object = valid.clone();
+            merge(&mut object, &change);
+            match create(&lab, namespace.name(), &object).await {
+                Err(message) if message.contains(reason) => {}
+                answer => wrong.push(format!("{what}: {answer:?} instead of {reason:?}")),
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        Ok(())
+    });
+}
+
+/// Creates without leaving anything behind, refusing unknown fields as kubectl does.
+async fn create(lab: &tandem_lab::Lab, namespace: &str, object: &Value) -> Result<(), String> {
+    let uri = format!(
+        "/apis/tandem.dev/v1alpha1/namespaces/{namespace}/rotationpolicies?dryRun=All&fieldValidation=Strict"
+    );
+    let mut object = object.clone();
+    object["metadata"]["namespace"] = json!(namespace);
+    let request = http::Request::post(uri).header("content-type", "application/json");
+    let request = request.body(serde_json::to_vec(&object).unwrap()).unwrap();
+    lab.admin()
+        .request_text(request)
+        .await
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// JSON merge patch (RFC 7396), as far as these changes need it.
+fn merge(target: &mut Value, change: &Value) {
+    match (target, change) {
+        (Value::Object(target), Value::Object(change)) => {
+            for (key, value) in change {
+                merge(target.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (target, change) => *target = change.clone(),
+    }
+}

@@ -1,0 +1,15 @@
+//! The writes of one undisturbed rotation. Tests that end the controller at each write count with this list, so a
+//! write that is added or dropped must be added or dropped here too.
+
+/// A policy with one consumer and a new rotate-now value, from its first turn to its last: every
+/// [`tandem::effects::World::perform`], by [`tandem::machine::Action::label`].
+pub const HAPPY_WRITES: [&str; 8] = [
+    "adopt",
+    "stage",
+    "set_verifier",
+    "flip",
+    "restart",
+    "roll_out",
+    "retire",
+    "finish",
+];
