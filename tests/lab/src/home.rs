@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use serde::{Deserialize, Serialize};
 
 /// The variable that puts a lab elsewhere, so that two can run side by side.
@@ -104,6 +105,18 @@ impl Home {
         if !found.is_dir() || found.uid() != nix::unistd::geteuid().as_raw() {
             bail!(
                 "{} is not a directory of this user: remove it, or set {DIRECTORY_VARIABLE}",
+                self.dir.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Containers' file systems are overlays in the directory, and an overlay cannot be made on another.
+    pub(crate) fn check_file_system(&self) -> Result<()> {
+        let found = statfs(&self.dir).with_context(|| format!("cannot look at {}", self.dir.display()))?;
+        if found.filesystem_type() == OVERLAYFS_SUPER_MAGIC {
+            bail!(
+                "{} is in a container's own file system: set {DIRECTORY_VARIABLE} to a directory on a volume or a tmpfs",
                 self.dir.display()
             );
         }

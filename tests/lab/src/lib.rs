@@ -33,8 +33,19 @@
 //! minute the supervisor ends the namespace's first process, with which the kernel ends everything else, and removes
 //! the directory. So a test that is killed keeps nothing alive, and a supervisor that is killed leaves only files.
 //!
-//! There is one lab for each directory: `/tmp/tandem-lab`, or what `TANDEM_LAB_DIR` says. In it, `log/` has the
-//! programs' logs and `log/audit.jsonl` the API server's audit log.
+//! There is one lab for each directory: `/tmp/tandem-lab`, or what `TANDEM_LAB_DIR` says. In it, as long as it runs:
+//!
+//! | path | what |
+//! |---|---|
+//! | `log/` | the logs of the cluster's programs; `log/audit.jsonl` is the API server's audit log |
+//! | `admin.kubeconfig` | the administrator's; it works inside the network: `lab exec`, `lab kubectl` |
+//! | `postgres/<namespace>/<name>/` | a server's settings, certificate and `server.log` |
+//! | `tally/<namespace>/<application>/` | what each run of each pod of an application counted |
+//! | `controllers/<namespace>/` | a controller's own directory, with the log of each of its pods |
+//! | `bin/<build>/` | programs of ours that pods run |
+//!
+//! What is expensive is made once for each user and kept in the cache directory: the Go programs, for each content of
+//! their modules, and the PostgreSQL versions that Debian does not have.
 
 mod audit;
 mod binary;
@@ -70,6 +81,6 @@ pub use poll::eventually;
 pub use postgres::{
     ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Postgres, PostgresOptions, Stage, Stop,
 };
-pub use run::run;
+pub use run::{run, within};
 pub use supervise::{Depth, supervise};
 pub use tally::{Count, Doing, Failure, Tally};

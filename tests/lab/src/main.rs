@@ -15,6 +15,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Rotate by hand and with Tandem, under load, and count the failed logins
+    Demo,
     /// Start the lab, or join a running one, and keep it until Ctrl-C
     Up,
     /// Stop the lab, whoever uses it
@@ -32,6 +34,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Demo => match commands::demo::run() {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Command::Up => commands::up::run(),
         Command::Down => commands::down::run(),
         Command::Exec(arguments) => commands::exec::run(&arguments),

@@ -17,36 +17,45 @@ use crate::progress::say;
 /// # Panics
 /// When the test panics or returns an error.
 #[track_caller]
+#[expect(clippy::panic, reason = "this is how a test fails")]
 pub fn run<F, Fut>(test: F)
 where
     F: FnOnce(Lab) -> Fut + Send + 'static,
     Fut: Future<Output = Result<()>>,
 {
-    match std::thread::Builder::new()
-        .spawn(move || inside(test))
-        .map(std::thread::JoinHandle::join)
-    {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => fail(&error),
-        Ok(Err(panic)) => resume_unwind(panic),
-        Err(error) => fail(&error.into()),
+    if let Err(error) = within(test) {
+        panic!("{error:#}");
     }
 }
 
-#[track_caller]
-#[expect(clippy::panic, reason = "this is how a test fails")]
-fn fail(error: &anyhow::Error) {
-    panic!("{error:#}")
+/// As [`run`](crate::run), for programs: returns what the work returns, and its error.
+///
+/// # Errors
+/// When the lab cannot be joined, and when the work fails.
+///
+/// # Panics
+/// When the work panics.
+pub fn within<T, F, Fut>(work: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce(Lab) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T>>,
+{
+    // A thread can enter a network by itself; the rest of the process stays where it is.
+    let thread = std::thread::Builder::new()
+        .spawn(move || inside(work))
+        .context("cannot start a thread")?;
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-fn inside<F, Fut>(test: F) -> Result<()>
+fn inside<T, F, Fut>(work: F) -> Result<T>
 where
     F: FnOnce(Lab) -> Fut,
-    Fut: Future<Output = Result<()>>,
+    Fut: Future<Output = Result<T>>,
 {
     let membership = join().context("cannot join the lab")?;
     enter(&membership)?;
-    // Another part of the test binary may have chosen the same provider already.
+    // Another part of the program may have chosen the same provider already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -54,9 +63,9 @@ where
         .build()?;
     let outcome = runtime.block_on(async {
         let lab = Lab::connect(membership).await?;
-        let outcome = AssertUnwindSafe(test(lab.clone())).catch_unwind().await;
-        if !matches!(outcome, Ok(Ok(()))) {
-            say(&format!("a test failed; its surroundings:\n{}", lab.describe()));
+        let outcome = AssertUnwindSafe(work(lab.clone())).catch_unwind().await;
+        if !matches!(outcome, Ok(Ok(_))) {
+            say(&format!("that failed; its surroundings:\n{}", lab.describe()));
         }
         if let Err(error) = lab.clean_up().await {
             say(&format!("{error:#}"));

@@ -79,6 +79,7 @@ fn outer(home: &Home) -> Result<()> {
 
 fn hold(home: &Home) -> Result<()> {
     clean(home)?;
+    home.check_file_system()?;
     let host = host::prepare()?;
     fs::create_dir_all(home.join("bin"))?;
     // Run from a copy: the original may be rebuilt while the lab runs, and pods run the copy too.
