@@ -131,9 +131,7 @@ impl Home {
             let Ok(file) = open(&path) else { continue };
             file.lock_shared()
                 .with_context(|| format!("cannot lock {}", path.display()))?;
-            // A lab that was stopping while we waited has removed the file that we hold.
-            if fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|ours| ours.ino() == now.ino()))
-            {
+            if is_still_at(&file, &path) {
                 return Ok(file);
             }
         }
@@ -148,8 +146,9 @@ impl Home {
     pub(crate) fn lock_as_supervisor(&self) -> Result<Option<File>> {
         // Someone who only looks whether a supervisor runs holds the lock for a moment.
         let deadline = Instant::now() + Duration::from_secs(2);
+        let path = self.join("supervisor");
         loop {
-            if let Some(lock) = try_exclusively(open(&self.join("supervisor"))?)? {
+            if let Some(lock) = try_exclusively(open(&path)?)?.filter(|lock| is_still_at(lock, &path)) {
                 return Ok(Some(lock));
             }
             if Instant::now() > deadline {
@@ -191,6 +190,11 @@ fn open(path: &Path) -> Result<File> {
         .write(true)
         .open(path);
     file.with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// A lab that ends removes its locks; who waited for one may hold what nobody else can find any more.
+fn is_still_at(file: &File, path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|now| file.metadata().is_ok_and(|ours| ours.ino() == now.ino()))
 }
 
 fn try_exclusively(file: File) -> Result<Option<File>> {

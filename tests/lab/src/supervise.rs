@@ -26,8 +26,8 @@ use crate::host;
 /// How long a lab outlives its last client: long enough for the next test binary to start.
 const LINGER: Duration = Duration::from_secs(15);
 const PULSE: Duration = Duration::from_millis(200);
-/// The locks and what the supervisor itself says, in use while the rest is cleaned. The order is that of removal.
-const KEPT: [&str; 3] = ["supervisor.log", "supervisor", "clients"];
+/// The locks and what the supervisor itself says, in use while the rest is cleaned.
+const KEPT: [&str; 3] = ["supervisor.log", "clients", "supervisor"];
 
 /// The steps by which a supervisor gets inside the namespaces that it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,11 +109,7 @@ fn hold(home: &Home) -> Result<()> {
     let _ = inside.kill();
     let _ = inside.wait();
     match end? {
-        End::Wanted(no_new_clients) => {
-            remove(home)?;
-            drop(no_new_clients);
-            Ok(())
-        }
+        End::Wanted(no_clients) => remove(home, no_clients),
         End::Failed(why) => {
             // The logs stay for whoever looks for the cause.
             let _ = cgroups::remove(home);
@@ -236,12 +232,18 @@ fn clear(home: &Home) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Removes the lab without a trace. The locks go last; whoever waits for them finds that they are gone.
-fn remove(home: &Home) -> Result<()> {
+/// Removes the lab without a trace.
+///
+/// The supervisor's lock goes last: who finds it gone starts another lab, and nothing of that may be removed here. The
+/// clients' lock is only removed while it is held against them, because a client that has it is to keep it.
+fn remove(home: &Home, no_clients: Option<File>) -> Result<()> {
     clean(home)?;
-    for name in KEPT {
-        let _ = fs::remove_file(home.join(name));
+    let _ = fs::remove_file(home.join("supervisor.log"));
+    let no_clients = no_clients.map_or_else(|| home.lock_against_clients(), |lock| Ok(Some(lock)))?;
+    if no_clients.is_some() {
+        let _ = fs::remove_file(home.join("clients"));
     }
+    let _ = fs::remove_file(home.join("supervisor"));
     // Not empty when a new client has come already; then the directory is its.
     let _ = fs::remove_dir(home.dir());
     Ok(())
