@@ -25,21 +25,19 @@ fn fm09_without_the_right_to_write_the_status_the_rotation_is_made_all_the_same(
         let scene = Scene::new(&lab, "mute", json!({})).await?;
         let app = scene.app("app", 1).await?;
         let before = scene.credential().await?;
-        let role = format!("tandem-{}", scene.controller.namespace());
-        let roles = lab.kubectl(&["get", "clusterrole", "-o", "name"])?;
-        let role = roles
-            .lines()
-            .find(|line| line.contains(&role) || line.ends_with(scene.controller.namespace()))
-            .map(str::to_owned);
-        let role = role.with_context(|| format!("no ClusterRole of the controller among {roles}"))?;
+        let own = scene.controller.namespace();
+        let meta = json!({"name": own});
         let rules = json!([{"apiGroups": ["tandem.dev"], "resources": ["rotationpolicies"], "verbs": ["get", "list", "watch", "patch"]}]);
-        lab.kubectl(&[
-            "patch",
-            &role,
-            "--type=merge",
-            "-p",
-            &json!({"rules": rules}).to_string(),
-        ])?;
+        let api = "rbac.authorization.k8s.io";
+        let role = json!({"apiVersion": format!("{api}/v1"), "kind": "ClusterRole", "metadata": meta, "rules": rules});
+        let binding = json!({
+            "apiVersion": format!("{api}/v1"), "kind": "ClusterRoleBinding", "metadata": meta,
+            "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": own},
+            "subjects": [{"kind": "ServiceAccount", "name": scene.controller.service_account(), "namespace": own}],
+        });
+        lab.apply(None, &role.to_string()).await?;
+        lab.kubectl(&["delete", "clusterrolebinding", own])?;
+        lab.apply(None, &binding.to_string()).await?;
         scene.ask().await?;
         eventually("the rotation to be made", LIMIT, async || {
             Ok(

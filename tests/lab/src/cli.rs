@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -10,14 +9,6 @@ use anyhow::{Context as _, Result};
 use crate::home::Home;
 use crate::join::{Membership, enter, join, keep_through_exec};
 use crate::lab;
-
-/// Builds the controller, as `cargo build` does, and says where it is.
-///
-/// # Errors
-/// When it does not compile.
-pub fn controller() -> Result<PathBuf> {
-    crate::binary::build("tandem")
-}
 
 /// A lab that this process keeps running.
 pub struct Kept {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use tandem_lab::{Consumer, ConsumerOptions, Lab, PostgresOptions, Stage, Tally};
+use tandem_lab::{Consumer, ConsumerOptions, Lab, PostgresOptions, Tally};
 
 use rotation::Rotation;
 
@@ -17,7 +17,7 @@ const CALM: Duration = Duration::from_secs(2);
 
 /// Runs the demo; says whether not a single login failed under Tandem.
 pub(crate) fn run() -> Result<bool> {
-    let controller = tandem_lab::cli::controller()?;
+    let controller = tandem_lab::controller_binary()?;
     tandem_lab::within(async move |lab| play(&lab, &controller).await)
 }
 
@@ -30,22 +30,31 @@ struct Score {
 }
 
 async fn play(lab: &Lab, controller: &Path) -> Result<bool> {
-    say("Setting the stage: PostgreSQL 15 with two users, and an application of 3 pods that logs in all the time.");
+    say(
+        "Setting the stage: PostgreSQL 15 with two users, and an application of 3 pods that logs in all the time.",
+    );
     let namespace = lab.namespace("demo").await?;
     let stage = namespace.stage(PostgresOptions::named("db")).await?;
-    let app = namespace.consumer(ConsumerOptions::of(&stage.postgres).replicas(3)).await?;
+    let app = namespace
+        .consumer(ConsumerOptions::of(&stage.postgres).replicas(3))
+        .await?;
     let mut scores = Vec::new();
 
     say("\nFirst as it is done today: one user. ALTER ROLE, patch the Secret, rollout restart.");
     let today = scored("one user, by hand", &app, today::rotate(&stage, &app)).await?;
-    say(&format!("  {} of {} logins failed.", today.1.failed, today.1.attempted));
+    say(&format!(
+        "  {} of {} logins failed.",
+        today.1.failed, today.1.attempted
+    ));
     scores.push(today.1);
 
     say("\nNow Tandem: two users that alternate. The controller runs as its shipped Deployment.");
     let tandem = rotation::install(lab, &stage, controller).await?;
     let mut rotations = Vec::new();
     for title in ["Tandem, first rotation", "Tandem, second rotation"] {
-        say(&format!("\n{title}: kubectl annotate rotpol app-db tandem.dev/rotate-now=…"));
+        say(&format!(
+            "\n{title}: kubectl annotate rotpol app-db tandem.dev/rotate-now=…"
+        ));
         let (rotation, score) = scored(title, &app, tandem.rotate(&stage, &app)).await?;
         scores.push(score);
         rotations.push(rotation);
@@ -81,14 +90,29 @@ fn report(rotations: &[Rotation], scores: &[Score]) {
     for phase in rotation::PHASES {
         let times: Vec<_> = rotations
             .iter()
-            .map(|rotation| rotation.reached(phase).map_or_else(|| "     -".to_owned(), |at| format!("{:6.1}", at.as_secs_f64())))
+            .map(|rotation| {
+                rotation
+                    .reached(phase)
+                    .map_or_else(|| "     -".to_owned(), |at| format!("{:6.1}", at.as_secs_f64()))
+            })
             .collect();
         say(&format!("{phase:<16} {}", times.join("  ")));
     }
-    say(&format!("\n{:<26} {:>8} {:>16} {:>13}", "", "seconds", "logins attempted", "logins failed"));
+    say(&format!(
+        "\n{:<26} {:>8} {:>16} {:>13}",
+        "", "seconds", "logins attempted", "logins failed"
+    ));
     for score in scores {
-        let Score { title, took, attempted, failed } = score;
-        say(&format!("{title:<26} {:>8.1} {attempted:>16} {failed:>13}", took.as_secs_f64()));
+        let Score {
+            title,
+            took,
+            attempted,
+            failed,
+        } = score;
+        say(&format!(
+            "{title:<26} {:>8.1} {attempted:>16} {failed:>13}",
+            took.as_secs_f64()
+        ));
     }
     say("");
     for (index, rotation) in rotations.iter().enumerate() {

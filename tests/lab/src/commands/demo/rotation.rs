@@ -15,8 +15,16 @@ const POLICY: &str = "app-db";
 /// A rotation of this size takes some ten seconds.
 const LIMIT: Duration = Duration::from_mins(5);
 /// In the order in which a rotation passes through them.
-pub(super) const PHASES: [&str; 8] =
-    ["Staged", "Altered", "Verified", "Delivered", "Restarted", "RolledOut", "Drained", "Retired"];
+pub(super) const PHASES: [&str; 8] = [
+    "Staged",
+    "Altered",
+    "Verified",
+    "Delivered",
+    "Restarted",
+    "RolledOut",
+    "Drained",
+    "Retired",
+];
 
 /// The controller and its one policy.
 pub(super) struct Tandem {
@@ -39,7 +47,10 @@ pub(super) struct Rotation {
 impl Rotation {
     /// When a phase was first seen to hold, counted from the annotation.
     pub(super) fn reached(&self, phase: &str) -> Option<Duration> {
-        self.reached.iter().find(|(name, _)| name == phase).map(|(_, at)| *at)
+        self.reached
+            .iter()
+            .find(|(name, _)| name == phase)
+            .map(|(_, at)| *at)
     }
 
     pub(super) fn is_sound(&self) -> bool {
@@ -51,18 +62,30 @@ impl Rotation {
 /// has passed.
 pub(super) async fn install(lab: &Lab, stage: &Stage, binary: &Path) -> Result<Tandem> {
     let namespace = stage.namespace.name();
-    let controller = lab.controller(binary, ControllerOptions::watching(namespace).replicas(2)).await?;
+    let controller = lab
+        .controller(binary, ControllerOptions::watching(namespace).replicas(2))
+        .await?;
     let policy = policy(stage);
     controller.grant(namespace, &policy).await?;
     lab.apply(Some(namespace), &policy).await?;
     let kind = GroupVersionKind::gvk("tandem.dev", "v1alpha1", "RotationPolicy");
     let resource = ApiResource::from_gvk_with_plural(&kind, "rotationpolicies");
     let policies = Api::namespaced_with(lab.admin(), namespace, &resource);
-    let tandem = Tandem { policies, audit: lab.audit().service_account(controller.namespace(), controller.service_account()), _controller: controller };
+    let tandem = Tandem {
+        policies,
+        audit: lab
+            .audit()
+            .service_account(controller.namespace(), controller.service_account()),
+        _controller: controller,
+    };
     tandem_lab::eventually("the policy to be ready", LIMIT, async || {
         let status = tandem.status().await?;
         let ready = condition(&status, "Ready");
-        if ready["status"] == "True" { Ok(Some(())) } else { bail!("{}", ready["message"]) }
+        if ready["status"] == "True" {
+            Ok(Some(()))
+        } else {
+            bail!("{}", ready["message"])
+        }
     })
     .await?;
     say("  Ready: preflight has passed, nothing has been changed.");
@@ -100,7 +123,9 @@ impl Tandem {
         let audit = self.audit.clone().from_here()?;
         let nonce = Timestamp::now().to_string();
         let change = json!({"metadata": {"annotations": {"tandem.dev/rotate-now": nonce}}});
-        self.policies.patch(POLICY, &PatchParams::default(), &Patch::Merge(change)).await?;
+        self.policies
+            .patch(POLICY, &PatchParams::default(), &Patch::Merge(change))
+            .await?;
 
         let started = Instant::now();
         let mut reached: Vec<(String, Duration)> = Vec::new();
@@ -119,18 +144,28 @@ impl Tandem {
             }
             let ended = status["lastHandledRotateNow"] == nonce.as_str() && rotation.is_null();
             let waits = rotation["message"].as_str().unwrap_or_default();
-            let line = if ended { "Completed".to_owned() } else { format!("{phase:<10} {waits}") };
+            let line = if ended {
+                "Completed".to_owned()
+            } else {
+                format!("{phase:<10} {waits}")
+            };
             if line != said && !(phase.is_empty() && !ended) {
                 let tally = app.tally()?;
                 let failed = failed(&tally) - failed_before;
-                say(&format!("  {:5.1} s  logins failed: {failed}  {line}", started.elapsed().as_secs_f64()));
+                say(&format!(
+                    "  {:5.1} s  logins failed: {failed}  {line}",
+                    started.elapsed().as_secs_f64()
+                ));
                 said = line;
             }
             if ended {
                 break;
             }
             if started.elapsed() > LIMIT {
-                bail!("the rotation has not ended after {} s; it says: {waits}", LIMIT.as_secs());
+                bail!(
+                    "the rotation has not ended after {} s; it says: {waits}",
+                    LIMIT.as_secs()
+                );
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -141,13 +176,22 @@ impl Tandem {
             }
         }
         let requests = audit.read()?;
-        let writes: Vec<_> = requests.iter().filter(|r| r.is_write() && r.resource != "leases").collect();
-        let told = writes.iter().filter(|r| r.resource == "events" || r.subresource.as_deref() == Some("status"));
+        let writes: Vec<_> = requests
+            .iter()
+            .filter(|r| r.is_write() && r.resource != "leases")
+            .collect();
+        let told = writes
+            .iter()
+            .filter(|r| r.resource == "events" || r.subresource.as_deref() == Some("status"));
         Ok(Rotation {
             reached,
             writes: writes.len(),
             told: told.count(),
-            old_refused: stage.postgres.connect_as(user, password, &stage.pair.database).await.is_err(),
+            old_refused: stage
+                .postgres
+                .connect_as(user, password, &stage.pair.database)
+                .await
+                .is_err(),
         })
     }
 
@@ -159,9 +203,15 @@ impl Tandem {
 
 fn condition(status: &Value, kind: &str) -> Value {
     let conditions = status["conditions"].as_array();
-    conditions.and_then(|all| all.iter().find(|c| c["type"] == kind)).cloned().unwrap_or_default()
+    conditions
+        .and_then(|all| all.iter().find(|c| c["type"] == kind))
+        .cloned()
+        .unwrap_or_default()
 }
 
 fn field<'a>(secret: &'a std::collections::BTreeMap<String, String>, key: &str) -> Result<&'a str> {
-    secret.get(key).map(String::as_str).with_context(|| format!("the Secret has no {key}"))
+    secret
+        .get(key)
+        .map(String::as_str)
+        .with_context(|| format!("the Secret has no {key}"))
 }

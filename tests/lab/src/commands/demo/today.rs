@@ -11,10 +11,15 @@ use tandem_lab::{CREDENTIALS_SECRET, Consumer, Stage};
 pub(super) async fn rotate(stage: &Stage, app: &Consumer) -> Result<()> {
     let password = "a-password-that-only-this-demo-uses-1";
     let user = &stage.pair.a.user;
-    stage.postgres.sql("postgres", &format!("ALTER ROLE {user} PASSWORD '{password}'")).await?;
+    stage
+        .postgres
+        .sql("postgres", &format!("ALTER ROLE {user} PASSWORD '{password}'"))
+        .await?;
     let secrets: Api<Secret> = stage.namespace.api();
     let change = Patch::Merge(json!({"stringData": {"password": password}}));
-    secrets.patch(CREDENTIALS_SECRET, &PatchParams::default(), &change).await?;
+    secrets
+        .patch(CREDENTIALS_SECRET, &PatchParams::default(), &change)
+        .await?;
     app.restart().await?;
     app.wait_until_ready().await
 }
