@@ -2,7 +2,7 @@
 //! server's message: that is translated, and may repeat values.
 
 use std::error::Error as _;
-use std::io;
+use std::io::{self, ErrorKind as Kind};
 
 use tokio_postgres::error::{DbError, SqlState};
 
@@ -134,7 +134,6 @@ impl Failure {
         if let Some(tls) = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
             return Self::Tls(tls.to_string());
         }
-        use io::ErrorKind as Kind;
         let kind = error.kind();
         if kind == Kind::ConnectionRefused {
             Self::Unreachable(Silence::Refused)
@@ -334,34 +333,19 @@ mod tests {
     #[test]
     fn fm15_every_way_not_to_be_answered() {
         let table = [
-            (
-                io::ErrorKind::ConnectionRefused,
-                Failure::Unreachable(Silence::Refused),
-            ),
-            (io::ErrorKind::TimedOut, Failure::Unreachable(Silence::NoAnswer)),
-            (
-                io::ErrorKind::HostUnreachable,
-                Failure::Unreachable(Silence::NoAnswer),
-            ),
-            (
-                io::ErrorKind::ConnectionReset,
-                Failure::Unreachable(Silence::BrokenOff),
-            ),
-            (
-                io::ErrorKind::BrokenPipe,
-                Failure::Unreachable(Silence::BrokenOff),
-            ),
-            (
-                io::ErrorKind::UnexpectedEof,
-                Failure::Unreachable(Silence::BrokenOff),
-            ),
-            (io::ErrorKind::InvalidData, Failure::NotPostgres),
+            (Kind::ConnectionRefused, Failure::Unreachable(Silence::Refused)),
+            (Kind::TimedOut, Failure::Unreachable(Silence::NoAnswer)),
+            (Kind::HostUnreachable, Failure::Unreachable(Silence::NoAnswer)),
+            (Kind::ConnectionReset, Failure::Unreachable(Silence::BrokenOff)),
+            (Kind::BrokenPipe, Failure::Unreachable(Silence::BrokenOff)),
+            (Kind::UnexpectedEof, Failure::Unreachable(Silence::BrokenOff)),
+            (Kind::InvalidData, Failure::NotPostgres),
         ];
         for (kind, class) in table {
             assert_eq!(Failure::of_io(&kind.into()), class, "{kind}");
         }
         let untrusted = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let failure = Failure::of_io(&io::Error::new(io::ErrorKind::InvalidData, untrusted));
+        let failure = Failure::of_io(&io::Error::new(Kind::InvalidData, untrusted));
         assert!(matches!(failure, Failure::Tls(_)), "{failure:?}");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
@@ -287,21 +287,16 @@ async fn driven<T>(
 ) -> Result<T, Trouble> {
     let started = Instant::now();
     let mut work = pin!(work);
-    let mut lost = None;
+    let mut cause = None;
     let both = poll_fn(|context| {
-        if lost.is_none() {
-            lost = listen(messages, notices, context);
+        if let Poll::Ready(Some(error)) = listen(messages, notices, context) {
+            cause = Some(error);
         }
         // Also when the connection is lost: the answer may have come before.
-        match (work.as_mut().poll(context), lost.take()) {
-            (Poll::Ready(Ok(done)), _) => Poll::Ready(Ok(done)),
+        match work.as_mut().poll(context) {
             // That the connection is closed is less than what closed it.
-            (Poll::Ready(Err(error)), Some(Some(cause))) if error.is_closed() => Poll::Ready(Err(cause)),
-            (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error)),
-            (Poll::Pending, still) => {
-                lost = still;
-                Poll::Pending
-            }
+            Poll::Ready(Err(error)) if error.is_closed() => Poll::Ready(Err(cause.take().unwrap_or(error))),
+            ready @ (Poll::Ready(_) | Poll::Pending) => ready,
         }
     });
     match timeout_at(until, both).await {
@@ -311,23 +306,25 @@ async fn driven<T>(
     }
 }
 
-/// Takes what the connection has to say. Something when it has ended, with the reason if there is one.
+/// Takes what the connection has to say until it has ended, with the reason if there is one.
 fn listen(
     messages: &mut Messages,
     notices: &mut Vec<DbError>,
     context: &mut Context<'_>,
-) -> Option<Option<Error>> {
+) -> Poll<Option<Error>> {
     loop {
-        match messages.as_mut().poll_next(context) {
-            Poll::Pending => return None,
-            Poll::Ready(None) => return Some(None),
-            Poll::Ready(Some(Err(error))) => return Some(Some(error)),
-            Poll::Ready(Some(Ok(message))) => {
-                if let AsyncMessage::Notice(notice) = message {
-                    notices.push(notice);
-                }
+        let end = match ready!(messages.as_mut().poll_next(context)) {
+            Some(Ok(AsyncMessage::Notice(notice))) => {
+                notices.push(notice);
+                continue;
             }
-        }
+            Some(Ok(_)) => continue,
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        // Dropping the connection is what ends the calls that still wait for it.
+        *messages = Box::pin(stream::empty());
+        return Poll::Ready(end);
     }
 }
 

@@ -82,7 +82,7 @@ pub async fn preflight(
             true
         }
         Err(failure) => {
-            findings.push(of_the_admin(failure.finding(server, &admin.user)));
+            findings.push(of_the_admin(&failure.finding(server, &admin.user)));
             !is_the_servers(&failure)
         }
     };
@@ -113,14 +113,12 @@ fn is_the_servers(failure: &Failure) -> bool {
     )
 }
 
-fn of_the_admin(finding: Finding) -> Finding {
-    Finding {
-        message: format!(
-            "the login of spec.database.admin.secretRef fails: {}",
-            finding.message
-        ),
-        ..finding
-    }
+fn of_the_admin(finding: &Finding) -> Finding {
+    let message = &finding.message;
+    blocker(
+        finding.reason,
+        format!("the login of spec.database.admin.secretRef fails: {message}"),
+    )
 }
 
 async fn as_admin(
@@ -169,7 +167,8 @@ async fn as_admin(
     Ok(found)
 }
 
-/// What the catalog says of one of the pair. Columns are named for what is wrong when they are true.
+/// What the catalog says of one of the pair.
+#[expect(clippy::struct_excessive_bools, reason = "each is a column")]
 struct Role {
     superuser: bool,
     replication: bool,
@@ -391,7 +390,11 @@ async fn as_active(server: &Server, active: &Credential, wanted: &Wanted<'_>) ->
             ));
         }
     };
-    if let Err(finding) = prove(
+    // Only there nothing else tells: newer servers say how the user was let in, and with TLS the pending login is bound.
+    if session.major() < 16 && !server.verifies() && lets_anybody_in(server, user).await {
+        return Some(no_password_asked(server, user));
+    }
+    prove(
         &mut session,
         server,
         user,
@@ -399,14 +402,7 @@ async fn as_active(server: &Server, active: &Credential, wanted: &Wanted<'_>) ->
         wanted.smoke_query,
     )
     .await
-    {
-        return Some(finding);
-    }
-    // Only there nothing else tells: newer servers say how the user was let in, and with TLS the pending login is bound.
-    if session.major() < 16 && !server.verifies() && lets_anybody_in(server, user).await {
-        return Some(no_password_asked(server, user));
-    }
-    None
+    .err()
 }
 
 /// The negative control of R27. It leaves one failed login in the server's log.

@@ -41,9 +41,9 @@ pub async fn login(
 
 /// Logs in once with the retiring user's last password (R15).
 pub async fn previous(server: &Server, last: &Credential) -> Previous {
-    let failure = match Session::open(server, last, Purpose::Check, Instant::now() + AMPLE).await {
-        Ok(_) => return Previous::Accepted,
-        Err(failure) => failure,
+    let session = Session::open(server, last, Purpose::Check, Instant::now() + AMPLE).await;
+    let Err(failure) = session else {
+        return Previous::Accepted;
     };
     match failure.verdict() {
         Verdict::Wrong => Previous::Refused,
@@ -143,18 +143,19 @@ pub(super) async fn identity(session: &mut Session) -> Result<Identity, Trouble>
 }
 
 pub(super) fn unidentified(server: &Server, user: &RoleName, trouble: &Trouble) -> Finding {
-    match trouble.failure() {
-        Failure::PermissionDenied => blocker(
-            "IdentityHidden",
-            format!(
-                "{} may not ask {} which server it is; {}",
-                quoted(user),
-                server.at(),
-                run("GRANT EXECUTE ON FUNCTION pg_control_system(), pg_control_checkpoint() TO PUBLIC")
-            ),
-        ),
-        failure => failure.finding(server, user),
+    let failure = trouble.failure();
+    if failure != Failure::PermissionDenied {
+        return failure.finding(server, user);
     }
+    blocker(
+        "IdentityHidden",
+        format!(
+            "{} may not ask {} which server it is; {}",
+            quoted(user),
+            server.at(),
+            run("GRANT EXECUTE ON FUNCTION pg_control_system(), pg_control_checkpoint() TO PUBLIC")
+        ),
+    )
 }
 
 /// What the finding of a login without a password check says.

@@ -14,7 +14,7 @@ use super::server::{Credential, Server};
 use super::verifier::Verifier;
 use super::words::{blocker, quoted, run};
 use crate::effects::{Error, Outcome};
-use crate::machine::facts::{Identity, Refused};
+use crate::machine::facts::{Finding, Identity, Refused};
 use crate::policy::target::RoleName;
 
 /// What would write the verifier somewhere, and the value that stops it. Sampling of whole transactions is decided
@@ -206,7 +206,8 @@ fn commit(deadline: i64) -> String {
     format!("{}; COMMIT", fence(deadline))
 }
 
-/// The outcome, when the server has refused the change for good; an error in a transaction changes nothing.
+/// The outcome, when the server has refused the change for good; everything else may be over in a moment. An error in
+/// a transaction changes nothing.
 fn denied(
     server: &Server,
     admin: &Credential,
@@ -214,8 +215,9 @@ fn denied(
     major: u32,
     trouble: &Trouble,
 ) -> Option<Outcome> {
-    match trouble.failure() {
-        Failure::PermissionDenied => Some(refused(blocker(
+    let failure = trouble.failure();
+    if failure == Failure::PermissionDenied {
+        return Some(refused(blocker(
             "AdminLacksRights",
             format!(
                 "{} may not change the password of {} at {}; {}",
@@ -224,18 +226,20 @@ fn denied(
                 server.at(),
                 run(&change_right(major, &admin.user, &[change.user]))
             ),
-        ))),
-        failure @ Failure::PasswordRejected => Some(Outcome::Refused(Refused::Password(
-            failure.finding(server, change.user),
-        ))),
-        failure @ Failure::NoSuchRole => Some(refused(failure.finding(server, change.user))),
-        failure @ Failure::ReadOnly => Some(refused(failure.finding(server, &admin.user))),
-        // Everything else may be over in a moment.
-        _ => None,
+        )));
     }
+    if failure == Failure::ReadOnly {
+        return Some(refused(failure.finding(server, &admin.user)));
+    }
+    if failure == Failure::PasswordRejected {
+        return Some(Outcome::Refused(Refused::Password(
+            failure.finding(server, change.user),
+        )));
+    }
+    (failure == Failure::NoSuchRole).then(|| refused(failure.finding(server, change.user)))
 }
 
-fn refused(finding: crate::machine::facts::Finding) -> Outcome {
+fn refused(finding: Finding) -> Outcome {
     Outcome::Refused(Refused::Otherwise(finding))
 }
 

@@ -8,7 +8,7 @@ use crate::sensitive::Sensitive;
 
 /// Fewer rounds would make a stolen verifier easier to guess from; nothing issues them.
 const MIN_ROUNDS: u32 = 4_096;
-/// PostgreSQL clients in Rust refuse to log in with more, so that a server cannot keep them busy.
+/// Clients in Rust refuse to log in with more, so that a server cannot keep them busy.
 const MAX_ROUNDS: u32 = 100_000;
 const KEY_BYTES: usize = 32;
 
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verifier_with_a_byte_less_does_not_parse_unless_a_digit_of_the_rounds_went() {
+    fn a_verifier_with_a_byte_less_does_not_parse() {
         for at in 0..VERIFIER.len() {
             let mut text = VERIFIER.to_owned();
             text.remove(at);

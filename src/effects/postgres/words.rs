@@ -37,18 +37,38 @@ pub(super) fn run(sql: &str) -> String {
 
 /// A word in a POSIX shell.
 fn shell(word: &str) -> String {
+    if plain(word) {
+        return word.to_owned();
+    }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+fn plain(word: &str) -> bool {
+    !word.is_empty()
+        && word
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-:".contains(c))
 }
 
 impl Server {
     /// The command with which a person tries the same login.
     pub(super) fn psql(&self, user: &RoleName) -> String {
-        let value = |text: &str| format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"));
+        self.psql_to(self.database(), user)
+    }
+
+    fn psql_to(&self, database: &str, user: &RoleName) -> String {
+        let value = |text: &str| {
+            if plain(text) {
+                text.to_owned()
+            } else {
+                format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"))
+            }
+        };
         let parameters = format!(
             "host={} port={} dbname={} user={} sslmode={}",
             value(self.host()),
             self.port(),
-            value(self.database()),
+            value(database),
             value(user.as_str()),
             if self.verifies() { "require" } else { "disable" },
         );
@@ -214,7 +234,7 @@ impl Failure {
                 "DatabaseMissing",
                 format!(
                     "there is no database {database} (spec.database.name) at {at}; list them: {} -l",
-                    server.psql(user)
+                    server.psql_to("postgres", user)
                 ),
             ),
             Self::DatabaseClosed => (
@@ -281,5 +301,55 @@ impl Failure {
             ),
         };
         blocker(reason, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Database, SecretKeyPair, Tls};
+
+    fn server(host: &str, database: &str) -> Server {
+        let admin = SecretKeyPair {
+            secret: crate::policy::target::SecretName::new("admin").unwrap(),
+            username_key: "username".into(),
+            password_key: "password".into(),
+        };
+        let database = Database {
+            host: host.into(),
+            port: 5432,
+            name: database.into(),
+            admin,
+            tls: Tls::Disabled,
+            effective_role: None,
+            smoke_query: None,
+        };
+        Server::new(&database, None).unwrap()
+    }
+
+    #[test]
+    fn fm26_commands_can_be_pasted_whatever_the_names() {
+        let cases = [
+            (
+                "app_b",
+                "'host=db.example port=5432 dbname=appdb user=app_b sslmode=disable'",
+            ),
+            (
+                "o'b",
+                r"'host=db.example port=5432 dbname=appdb user='\''o\'\''b'\'' sslmode=disable'",
+            ),
+        ];
+        for (user, parameters) in cases {
+            let user = RoleName::new(user).unwrap();
+            assert_eq!(
+                server("db.example", "appdb").psql(&user),
+                format!("psql {parameters}")
+            );
+        }
+        let user = RoleName::new("a\"b").unwrap();
+        let finding = Failure::NoConnectPrivilege.finding(&server("::1", "my db"), &user);
+        let grant = r#"run: GRANT CONNECT ON DATABASE "my db" TO "a""b""#;
+        assert!(finding.message.ends_with(grant), "{}", finding.message);
+        assert!(finding.message.contains("[::1]:5432"), "{}", finding.message);
     }
 }
