@@ -71,9 +71,9 @@ pub enum Action {
         /// The standby.
         user: RoleName,
     },
-    /// Deliver the pending credential. Guard: the Secret's resourceVersion.
+    /// Deliver the pending credential. Guard: the Secret's uid and resourceVersion.
     Flip {
-        /// resourceVersion of the Secret that was looked at.
+        /// Guard of the Secret that was looked at: its uid and resourceVersion.
         version: String,
     },
     /// Mark one consumer's pod template with the rotation id. Guard: the consumer's uid.

@@ -116,7 +116,7 @@ impl Cluster {
             ..PostParams::default()
         };
         let replaced: Result<IgnoredAny, Error> = self.replace(&name, &params, &secret).await;
-        settled(replaced)
+        settled(super::found(replaced, || self.named("Secret", &name)))
     }
 }
 

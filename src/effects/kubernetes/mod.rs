@@ -90,6 +90,16 @@ pub(super) fn said(error: &kube::Error) -> String {
     text
 }
 
+/// A guarded write that finds nothing is a conflict: what was looked at is gone.
+fn found<T>(result: Result<T, Error>, what: impl Fn() -> String) -> Result<T, Error> {
+    match result {
+        Err(Error::Kubernetes { source, .. }) if wire::is_missing(&source) => {
+            Err(Error::Conflict { what: what() })
+        }
+        result => result,
+    }
+}
+
 /// A write that was refused for good is an outcome; one that has not come to an end is an error.
 fn settled<T>(result: Result<T, Error>) -> Result<Outcome, Error> {
     match result {

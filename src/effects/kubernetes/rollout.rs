@@ -5,8 +5,7 @@ use kube::api::{Patch, PatchParams};
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::wire::is_missing;
-use super::{Cluster, settled};
+use super::{Cluster, found, settled};
 use crate::api::FIELD_MANAGER;
 use crate::api::spec::TargetKind;
 use crate::effects::{Error, Outcome};
@@ -46,11 +45,6 @@ impl Cluster {
             TargetKind::StatefulSet => self.patch::<StatefulSet, _>(name, &params, &patch).await,
             TargetKind::DaemonSet => self.patch::<DaemonSet, _>(name, &params, &patch).await,
         };
-        match result {
-            Err(Error::Kubernetes { source, .. }) if is_missing(&source) => Err(Error::Conflict {
-                what: self.named(consumer.kind.as_str(), name),
-            }),
-            result => settled(result),
-        }
+        settled(found(result, || self.named(consumer.kind.as_str(), name)))
     }
 }

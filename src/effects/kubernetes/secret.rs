@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::wire::is_missing;
-use super::{Cluster, settled};
+use super::{Cluster, found, settled};
 use crate::api::{DELIVERED_BY, DELIVERED_FOR, FIELD_MANAGER};
 use crate::effects::{Error, Outcome};
 use crate::machine::facts::{Delivered, SecretSeen};
@@ -35,7 +35,7 @@ pub struct Delivery<'a> {
     pub number: u64,
     /// The rotate-now value that it answers.
     pub nonce: Option<&'a str>,
-    /// resourceVersion of the Secret that was looked at.
+    /// The guard that came with the Secret that was looked at.
     pub version: &'a str,
 }
 
@@ -63,7 +63,7 @@ impl Cluster {
             user: app.user.clone(),
             carries_pending: pending
                 .is_some_and(|(user, password)| carries(policy, &app.live, user, password)),
-            version: app.live.metadata.resource_version.clone().unwrap_or_default(),
+            version: guard(&app.live.metadata),
             delivered: delivered(&app.live, &policy.uid),
         };
         Ok((seen, Some(app)))
@@ -71,8 +71,10 @@ impl Cluster {
 
     /// Delivers a credential: all keys, all templates and the mark in one server-side apply. Other keys stay as they
     /// are. It is forced, because the keys belong to whoever made the Secret, and the policy says that they are
-    /// Tandem's from now on. The version is the guard, also against a Secret that is gone: a Secret that an apply
-    /// makes has no version, so nothing is ever made here.
+    /// Tandem's from now on.
+    ///
+    /// The resourceVersion guards against everybody else's writes, but not against a Secret that is gone: an apply
+    /// that finds nothing makes the object and forgets the version. The uid guards against that.
     ///
     /// # Errors
     /// Conflict when somebody else has written it, or it is gone; otherwise when the write did not come to an end.
@@ -84,12 +86,14 @@ impl Cluster {
         password: &Sensitive,
     ) -> Result<Outcome, Error> {
         let name = policy.delivery.target.secret.as_str();
-        if delivery.version.is_empty() {
+        let guard = delivery.version.split_once('/');
+        let Some((uid, version)) = guard.filter(|(uid, version)| !uid.is_empty() && !version.is_empty())
+        else {
+            let secret = self.named("Secret", name);
             return Err(Error::Unusable(format!(
-                "not writing {}: its version is unknown",
-                self.named("Secret", name)
+                "not writing {secret}: its version is unknown"
             )));
-        }
+        };
         let mut annotations = BTreeMap::from([(DELIVERED_BY, format!("{}/{}", policy.uid, delivery.number))]);
         if let Some(nonce) = delivery.nonce {
             annotations.insert(DELIVERED_FOR, nonce.to_owned());
@@ -101,18 +105,22 @@ impl Cluster {
         let patch = Patch::Apply(json!({
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": name, "resourceVersion": delivery.version, "annotations": annotations},
+            "metadata": {"name": name, "uid": uid, "resourceVersion": version, "annotations": annotations},
             "data": data,
         }));
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let result: Result<IgnoredAny, Error> = self.patch::<Secret, _>(name, &params, &patch).await;
-        match result {
-            Err(Error::Kubernetes { source, .. }) if is_missing(&source) => Err(Error::Conflict {
-                what: self.named("Secret", name),
-            }),
-            result => settled(result),
-        }
+        settled(found(result, || self.named("Secret", name)))
     }
+}
+
+/// Which object, and in which version.
+fn guard(metadata: &ObjectMeta) -> String {
+    let uid = metadata.uid.as_deref().unwrap_or_default();
+    format!(
+        "{uid}/{}",
+        metadata.resource_version.as_deref().unwrap_or_default()
+    )
 }
 
 /// Every key that a delivery of this credential writes.
