@@ -136,8 +136,8 @@ mod tests {
     #[test]
     fn a_path_leads_from_one_directory_to_another() {
         assert_eq!(
-            relative(Path::new("/tmp/lab"), Path::new("/work/deploy")),
-            Path::new("../../work/deploy")
+            relative(Path::new("/tmp/lab"), Path::new("/src/deploy")),
+            Path::new("../../src/deploy")
         );
     }
 
