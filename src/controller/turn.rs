@@ -1,7 +1,7 @@
 //! One turn: look, decide, perform, show, until there is nothing left to do now. The same loop drives the real world
 //! and the simulated one.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::RotationPolicyStatus;
 use crate::effects::{Error, Fresh, Outcome, World};
@@ -96,8 +96,7 @@ async fn steps<W: World>(
             Err(invalid) => {
                 let generation = fresh.object.metadata.generation.unwrap_or_default();
                 let projection = project_invalid(generation, &invalid, shown, now);
-                show(world, shown, projection).await?;
-                return Ok(Next::OnChange);
+                return Ok(pause(world, shown, projection, Next::OnChange).await);
             }
         };
         let decision = mind.decide(&policy, &fresh.journal, &facts, now);
@@ -107,10 +106,8 @@ async fn steps<W: World>(
             Step::Act(action) => {
                 mind.permits(&policy, &fresh.journal, &facts, &action)?;
                 // Only what is new is shown between two writes, and a failure to show it holds up no rotation.
-                if phase(&projection.status) != phase(shown)
-                    && let Err(error) = show(world, shown, projection).await
-                {
-                    tracing::warn!(policy = policy.name, namespace = policy.namespace, %error, "status not shown");
+                if phase(&projection.status) != phase(shown) {
+                    pause(world, shown, projection, Next::OnChange).await;
                 }
                 match world.perform(&policy, &action).await? {
                     Outcome::Done => facts = facts.after(&action),
@@ -123,16 +120,12 @@ async fn steps<W: World>(
                 }
             }
             Step::Wait { until, .. } => {
-                show(world, shown, projection).await?;
-                return Ok(if until == Timestamp::MAX {
-                    Next::OnChange
-                } else {
-                    Next::At(until)
-                });
+                let next = if until == Timestamp::MAX { Next::OnChange } else { Next::At(until) };
+                return Ok(pause(world, shown, projection, next).await);
             }
             Step::Rest { next } => {
-                show(world, shown, projection).await?;
-                return Ok(next.map_or(Next::OnChange, Next::At));
+                let next = next.map_or(Next::OnChange, Next::At);
+                return Ok(pause(world, shown, projection, next).await);
             }
         }
     }
@@ -155,6 +148,35 @@ fn meaning(fresh: &mut Fresh) -> Result<Policy, crate::policy::Invalid> {
             fresh.journal = Loaded::Corrupt(format!("its snapshot is not valid here: {invalid}"));
             Ok(live)
         }
+    }
+}
+
+/// Shows where things stand, and says when to come back. A status that cannot be shown holds up no rotation: nothing
+/// depends on it (fm09). It is only tried again sooner.
+async fn pause<W: World>(
+    world: &mut W,
+    shown: &mut RotationPolicyStatus,
+    projection: Projection,
+    next: Next,
+) -> Next {
+    let Err(error) = show(world, shown, projection).await else {
+        return next;
+    };
+    tracing::warn!(%error, "failed to show the status");
+    let soon = match error {
+        Error::Conflict { .. } => SignedDuration::from_secs(1),
+        Error::Fenced
+        | Error::TimedOut { .. }
+        | Error::Kubernetes { .. }
+        | Error::Refused(_)
+        | Error::Postgres { .. }
+        | Error::Unusable(_)
+        | Error::Broken(_) => SignedDuration::from_secs(30),
+    };
+    let soon = world.now() + soon;
+    match next {
+        Next::At(at) => Next::At(at.min(soon)),
+        Next::OnChange => Next::At(soon),
     }
 }
 

@@ -460,7 +460,10 @@ impl Pass<'_> {
             quiet.polls >= QUIET_POLLS && self.now.duration_since(quiet.since) >= self.policy.drain.quiet_for
         });
         if !proven {
-            return wait(phase, poll, Waiting::Quiet);
+            // Not later than the quiet time ends, when there have been polls enough.
+            let over = quiet.as_ref().map_or(poll, |quiet| quiet.since + self.policy.drain.quiet_for);
+            let until = if over > self.now { poll.min(over) } else { poll };
+            return wait(phase, until, Waiting::Quiet);
         }
         // The active credential was proven in this very pass: never retire one user unless the other works now.
         let user = self.rotation.retiring.clone();

@@ -53,24 +53,17 @@ fn fm09_without_the_right_to_write_the_status_the_rotation_is_made_all_the_same(
 #[test]
 fn fm11_a_journal_that_is_lost_before_or_after_the_flip_costs_nobody_a_login() {
     tandem_lab::run(|lab| async move {
-        // Before the flip: a window that is closed keeps it there.
-        let scene = Scene::new(
-            &lab,
-            "lost",
-            json!({"spec": {"database": {"smokeQuery": "SELECT 1 FROM not_there"}}}),
-        )
-        .await?;
+        // Before the flip: a server that does not let the standby in keeps it there.
+        let scene = Scene::new(&lab, "lost", json!({})).await?;
         let app = scene.app("app", 1).await?;
         let before = scene.credential().await?;
+        let closed = "hostssl all app_b all reject\nhostssl all all all scram-sha-256";
+        scene.stage.postgres.set_hba(closed).await?;
         let nonce = scene.ask().await?;
-        scene.phase("Staged").await?;
+        scene.phase("Altered").await?;
         let secrets: Api<Secret> = scene.stage.namespace.api();
-        secrets
-            .delete(&format!("{POLICY}-tandem"), &DeleteParams::default())
-            .await?;
-        scene
-            .patch(json!({"spec": {"database": {"smokeQuery": "SELECT 1 FROM orders LIMIT 0"}}}))
-            .await?;
+        secrets.delete(&format!("{POLICY}-tandem"), &DeleteParams::default()).await?;
+        scene.stage.postgres.set_hba("hostssl all all all scram-sha-256").await?;
         scene.completed(&nonce).await?;
         scene.sound(&before, &[&app]).await?;
 
