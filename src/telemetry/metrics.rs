@@ -13,8 +13,14 @@ pub struct Metrics {
     registry: Registry,
     writes: Family<Write, Counter>,
     errors: Family<Class, Counter>,
+    rotations: Family<Started, Counter>,
     leader: Gauge,
     turns: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Started {
+    trigger: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,12 +37,8 @@ struct Class {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("tandem");
-        let (writes, errors, leader, turns) = (
-            Family::default(),
-            Family::default(),
-            Gauge::default(),
-            Counter::default(),
-        );
+        let (writes, errors, rotations) = (Family::default(), Family::default(), Family::default());
+        let (leader, turns) = (Gauge::default(), Counter::default());
         registry.register(
             "writes",
             "Writes of rotations, by action and outcome",
@@ -47,12 +49,18 @@ impl Default for Metrics {
             "Turns that did not come to an end, by class of error",
             errors.clone(),
         );
+        registry.register(
+            "rotations",
+            "Rotations begun, by trigger; CatchUp means that scheduled times had been missed",
+            rotations.clone(),
+        );
         registry.register("leader", "1 on the replica that holds the lease", leader.clone());
         registry.register("turns", "Turns taken", turns.clone());
         Self {
             registry,
             writes,
             errors,
+            rotations,
             leader,
             turns,
         }
@@ -63,6 +71,11 @@ impl Metrics {
     /// Counts a write.
     pub fn write(&self, action: &'static str, outcome: &'static str) {
         self.writes.get_or_create(&Write { action, outcome }).inc();
+    }
+
+    /// Counts a rotation that has begun.
+    pub fn rotation(&self, trigger: &'static str) {
+        self.rotations.get_or_create(&Started { trigger }).inc();
     }
 
     /// Counts a turn that did not come to an end.

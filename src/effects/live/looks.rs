@@ -1,0 +1,181 @@
+//! The answers to the machine's questions.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Live;
+use crate::api;
+use crate::effects::kubernetes::secret::AppSecret;
+use crate::effects::postgres::{self, Credential, Server, Wanted};
+use crate::effects::{Error, World as _, neighbours};
+use crate::machine::decide::poll_interval;
+use crate::machine::facts::{Consumer, Finding, Login, Preflight, Previous, SecretSeen, Sessions};
+use crate::policy::Policy;
+use crate::policy::target::RoleName;
+
+impl Live<'_> {
+    pub(super) async fn secret(&self, policy: &Policy) -> Result<(SecretSeen, Option<AppSecret>), Error> {
+        let pending = self
+            .rotation()
+            .zip(self.material())
+            .map(|((_, r), m)| (&r.pending, &m.pending_password));
+        self.cluster.see(policy, pending).await
+    }
+
+    /// The server, or why it cannot even be tried.
+    async fn server(&self, policy: &Policy) -> Result<Result<Server, Finding>, Error> {
+        let ca = match self.cluster.authority(policy).await? {
+            Ok(ca) => ca,
+            Err(finding) => return Ok(Err(finding)),
+        };
+        Ok(Server::new(&policy.database, ca.as_deref()))
+    }
+
+    /// The server and its administrator, or why one of them cannot be had.
+    pub(super) async fn administered(
+        &self,
+        policy: &Policy,
+    ) -> Result<Result<(Server, Credential), Finding>, Error> {
+        let server = match self.server(policy).await? {
+            Ok(server) => server,
+            Err(finding) => return Ok(Err(finding)),
+        };
+        let admin = self.cluster.administrator(policy).await?;
+        Ok(admin.and_then(|admin| match RoleName::new(&admin.user) {
+            Ok(user) => Ok((server, Credential { user, password: admin.password })),
+            Err(problem) => Err(Finding {
+                blocks: true,
+                reason: "AdminUnusable",
+                message: format!(
+                    "Secret {}/{} names no possible administrator: {problem}. Put the right user name under its key {}: kubectl -n {} edit secret {}",
+                    policy.namespace,
+                    policy.database.admin.secret,
+                    policy.database.admin.username_key,
+                    policy.namespace,
+                    policy.database.admin.secret
+                ),
+            }),
+        }))
+    }
+
+    pub(super) async fn preflight(&self, policy: &Policy) -> Result<Preflight, Error> {
+        let (seen, app) = self.secret(policy).await?;
+        let active = match &seen {
+            SecretSeen::Present { user: Some(user), .. } if policy.pair.contains(user) => Some(user.clone()),
+            SecretSeen::Present { .. } | SecretSeen::Missing => None,
+        };
+        let mut findings = self.cluster.delivery_findings(policy, app.as_ref());
+        findings.extend(neighbours::findings(
+            policy,
+            self.hands.policies.state().iter().map(AsRef::as_ref),
+        ));
+        let workloads = self.cluster.workloads().await?;
+        findings.extend(workloads.findings(policy));
+        findings.extend(
+            self.cluster
+                .access(policy, &workloads.judge(policy, "", None))
+                .await?,
+        );
+        let mut identity = None;
+        match self.administered(policy).await? {
+            Err(finding) => findings.push(finding),
+            Ok((server, admin)) => {
+                let password = app.and_then(|app| app.password);
+                let credential = active
+                    .clone()
+                    .zip(password)
+                    .map(|(user, password)| Credential { user, password });
+                let (found, server_identity) =
+                    postgres::preflight(&server, &admin, Wanted::by(policy, credential.as_ref())).await;
+                findings.extend(found);
+                identity = server_identity;
+            }
+        }
+        findings.sort_by_key(|finding| !finding.blocks);
+        Ok(Preflight {
+            active,
+            identity,
+            findings,
+        })
+    }
+
+    pub(super) async fn pending_login(&self, policy: &Policy) -> Result<Login, Error> {
+        let (_, rotation, material) = self.running()?;
+        let credential = Credential {
+            user: rotation.pending.clone(),
+            password: material.pending_password.clone(),
+        };
+        let (server, admin) = match self.administered(policy).await? {
+            Ok(both) => both,
+            Err(finding) => return Ok(Login::Refused(finding)),
+        };
+        let database = &policy.database;
+        Ok(postgres::login(
+            &server,
+            &credential,
+            database.effective_role.as_ref(),
+            database.smoke_query.as_deref(),
+            Some(&admin),
+        )
+        .await)
+    }
+
+    pub(super) async fn previous_login(&self, policy: &Policy) -> Result<Previous, Error> {
+        let (_, rotation, material) = self.running()?;
+        let Some(password) = &material.previous_password else {
+            return Ok(Previous::Unknown);
+        };
+        Ok(match self.server(policy).await? {
+            Ok(server) => {
+                let last = Credential {
+                    user: rotation.retiring.clone(),
+                    password: password.clone(),
+                };
+                postgres::previous(&server, &last).await
+            }
+            Err(finding) => Previous::Unreachable(finding),
+        })
+    }
+
+    pub(super) async fn consumers(&self, policy: &Policy) -> Result<Vec<Consumer>, Error> {
+        let (journal, ..) = self.running()?;
+        let delivered_at = self.delivered_at(policy).await?;
+        let mark = api::restart_mark(&policy.uid, journal.number, delivered_at);
+        Ok(self.cluster.workloads().await?.judge(policy, &mark, delivered_at))
+    }
+
+    /// When the API server took the delivery; none when what is there was written by somebody else.
+    pub(super) async fn delivered_at(&self, policy: &Policy) -> Result<Option<Timestamp>, Error> {
+        Ok(match self.secret(policy).await?.0 {
+            SecretSeen::Present { delivered, .. } => delivered.map(|delivered| delivered.at),
+            SecretSeen::Missing => None,
+        })
+    }
+
+    pub(super) async fn sessions(&self, policy: &Policy) -> Result<Sessions, Error> {
+        let (journal, rotation, _) = self.running()?;
+        let (server, admin) = match self.administered(policy).await? {
+            Ok(both) => both,
+            Err(finding) => return Ok(Sessions::Unreachable(finding)),
+        };
+        let mut laggards = match postgres::sessions(&server, &admin, &rotation.retiring).await {
+            Ok(laggards) => laggards,
+            Err(finding) => return Ok(Sessions::Unreachable(finding)),
+        };
+        if !laggards.is_empty() {
+            let workloads = self.cluster.workloads().await?;
+            for laggard in &mut laggards {
+                laggard.pod = workloads.locate(&laggard.client_address);
+            }
+        }
+        // Generous, since a poll itself takes time; far less than a client needs to come, work and go unseen twice.
+        let gap = Duration::try_from(poll_interval(policy.drain.quiet_for) * 2).unwrap_or_default()
+            + Duration::from_secs(5);
+        let quiet = self
+            .hands
+            .series
+            .poll(&policy.uid, journal.number, laggards.is_empty(), gap, self.now());
+        Ok(Sessions::Counted { laggards, quiet })
+    }
+}

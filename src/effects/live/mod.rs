@@ -1,0 +1,248 @@
+//! The real world: puts the adapters together, and wraps every write in the same fence.
+
+mod looks;
+mod writes;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::reflector::Store;
+use kube::{Client, ResourceExt as _};
+use tokio::time::{Instant, timeout};
+
+use super::ambient::Ambient;
+#[cfg(feature = "fault-injection")]
+use super::fault::Fault;
+use super::kubernetes::Cluster;
+use super::kubernetes::journal::{JournalSecret, Material};
+use super::leadership::Leadership;
+use super::series::Series;
+use super::{Error, Fresh, Outcome, Seen, World};
+use crate::api::RotationPolicy;
+use crate::machine::journal::{Journal, Rotation};
+use crate::machine::project::{Notice, Projection};
+use crate::machine::step::Entry;
+use crate::machine::{Action, Loaded, Query};
+use crate::policy::Policy;
+use crate::telemetry::metrics::Metrics;
+
+/// A write is not begun with less of the lease left than this: it would only be fenced off half-way.
+const ENOUGH: Duration = Duration::from_secs(3);
+/// Progress that nobody has to act on is shown no more often than this.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// What all policies share: clients, and observations that may be lost without harm.
+pub struct Hands {
+    client: Client,
+    leadership: Leadership,
+    policies: Store<RotationPolicy>,
+    identity: String,
+    metrics: Arc<Metrics>,
+    series: Series,
+    shown: Mutex<HashMap<String, Instant>>,
+    #[cfg(feature = "fault-injection")]
+    fault: Fault,
+}
+
+impl Hands {
+    /// Hands for one process.
+    #[must_use]
+    pub fn new(
+        client: &Client,
+        identity: &str,
+        leadership: Leadership,
+        policies: Store<RotationPolicy>,
+        metrics: Arc<Metrics>,
+        #[cfg(feature = "fault-injection")] fault: Fault,
+    ) -> Self {
+        Self {
+            client: client.clone(),
+            identity: identity.to_owned(),
+            leadership,
+            policies,
+            metrics,
+            series: Series::default(),
+            shown: Mutex::default(),
+            #[cfg(feature = "fault-injection")]
+            fault,
+        }
+    }
+
+    /// The world of one policy, for one turn.
+    #[must_use]
+    pub fn world(&self, policy: &RotationPolicy) -> Live<'_> {
+        let namespace = policy.namespace().unwrap_or_default();
+        Live {
+            hands: self,
+            cluster: Cluster::new(self.client.clone(), &namespace),
+            name: policy.name_any(),
+            object: None,
+            journal: None,
+        }
+    }
+}
+
+/// The world of one policy, for one turn.
+pub struct Live<'a> {
+    hands: &'a Hands,
+    cluster: Cluster,
+    name: String,
+    object: Option<RotationPolicy>,
+    journal: Option<JournalSecret>,
+}
+
+impl World for Live<'_> {
+    fn now(&self) -> Timestamp {
+        Ambient.now()
+    }
+
+    async fn load(&mut self) -> Result<Option<Fresh>, Error> {
+        let Some(object) = self.cluster.policy(&self.name).await? else {
+            return Ok(None);
+        };
+        let journal = self
+            .cluster
+            .journal(&self.name, &object.uid().unwrap_or_default())
+            .await?;
+        let fresh = Fresh {
+            object: object.clone(),
+            journal: journal.loaded.clone(),
+        };
+        self.object = Some(object);
+        self.journal = Some(journal);
+        Ok(Some(fresh))
+    }
+
+    async fn look(&mut self, policy: &Policy, query: Query) -> Result<Seen, Error> {
+        Ok(match query {
+            Query::Secret => Seen::Secret(self.secret(policy).await?.0),
+            Query::Preflight => Seen::Preflight(self.preflight(policy).await?),
+            Query::Pending => Seen::Pending(self.pending_login(policy).await?),
+            Query::Previous => Seen::Previous(self.previous_login(policy).await?),
+            Query::Consumers => Seen::Consumers(self.consumers(policy).await?),
+            Query::Sessions => Seen::Sessions(self.sessions(policy).await?),
+        })
+    }
+
+    async fn perform(&mut self, policy: &Policy, action: &Action) -> Result<Outcome, Error> {
+        let left = self
+            .hands
+            .leadership
+            .time_left()
+            .filter(|left| *left > ENOUGH)
+            .ok_or(Error::Fenced)?;
+        let label = action.label();
+        #[cfg(feature = "fault-injection")]
+        self.hands.fault.before();
+        let written = timeout(left, self.write(policy, action, left))
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::TimedOut {
+                    what: format!("the write {label}"),
+                    seconds: left.as_secs(),
+                })
+            });
+        #[cfg(feature = "fault-injection")]
+        self.hands.fault.after();
+        let outcome = match &written {
+            Ok(Outcome::Done) => "done",
+            Ok(Outcome::Refused(_)) => "refused",
+            Err(error) => error.label(),
+        };
+        if let (
+            Ok(Outcome::Done),
+            Action::Record {
+                entry: Entry::Stage,
+                next,
+            },
+        ) = (&written, action)
+            && let Some(rotation) = &next.rotation
+        {
+            self.hands.metrics.rotation(rotation.trigger.as_str());
+        }
+        self.hands.metrics.write(label, outcome);
+        tracing::info!(action = label, outcome, "write");
+        written
+    }
+
+    async fn publish(&mut self, projection: &Projection, urgent: bool) -> Result<(), Error> {
+        let Some(object) = &self.object else { return Ok(()) };
+        if self.hands.leadership.time_left().is_none() {
+            return Err(Error::Fenced);
+        }
+        let uid = object.uid().unwrap_or_default();
+        let lately = || {
+            let shown = self.hands.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            shown.get(&uid).is_some_and(|at| at.elapsed() < PROGRESS)
+        };
+        if !urgent && lately() {
+            return Ok(());
+        }
+        self.cluster
+            .publish(object, projection, &self.hands.identity)
+            .await?;
+        self.hands
+            .shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(uid, Instant::now());
+        Ok(())
+    }
+}
+
+impl Live<'_> {
+    /// Tells what a policy leaves behind when it is deleted, and forgets it.
+    ///
+    /// # Errors
+    /// When the Event could not be published; the policy is kept until it could.
+    pub async fn farewell(&mut self, object: &RotationPolicy) -> Result<(), Error> {
+        let uid = object.uid().unwrap_or_default();
+        let running = match self.cluster.journal(&self.name, &uid).await?.loaded {
+            Loaded::Valid(journal) => journal.rotation,
+            Loaded::Absent | Loaded::Corrupt(_) => None,
+        };
+        if let Some(rotation) = running {
+            let note = format!(
+                "the policy was deleted during a rotation from {} to {}: both users' passwords are valid as far as it had come, and nothing replaces the old one any more",
+                rotation.retiring, rotation.pending
+            );
+            let notice = Notice {
+                reason: "RotationAbandoned",
+                note,
+                warning: true,
+            };
+            self.cluster.tell(object, &[notice], &self.hands.identity).await;
+        }
+        self.hands.series.end(&uid);
+        self.hands
+            .shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&uid);
+        Ok(())
+    }
+
+    fn rotation(&self) -> Option<(&Journal, &Rotation)> {
+        match &self.journal.as_ref()?.loaded {
+            Loaded::Valid(journal) => Some((journal, journal.rotation.as_ref()?)),
+            Loaded::Absent | Loaded::Corrupt(_) => None,
+        }
+    }
+
+    fn material(&self) -> Option<&Material> {
+        self.journal.as_ref()?.material.as_ref()
+    }
+
+    /// The journal and material of the running rotation, which every write but the first needs.
+    fn running(&self) -> Result<(&Journal, &Rotation, &Material), Error> {
+        let (journal, rotation) = self
+            .rotation()
+            .ok_or_else(|| Error::Unusable("no rotation is running".into()))?;
+        let material = self
+            .material()
+            .ok_or_else(|| Error::Unusable("the journal holds no credential".into()))?;
+        Ok((journal, rotation, material))
+    }
+}

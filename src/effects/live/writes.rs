@@ -1,0 +1,215 @@
+//! The machine's actions, each one write.
+
+use std::time::Duration;
+
+use super::Live;
+use crate::api;
+use crate::api::spec::RetireMode;
+use crate::effects::ambient::Ambient;
+use crate::effects::kubernetes::journal::Material;
+use crate::effects::kubernetes::secret::{AppSecret, Delivery};
+use crate::effects::postgres::{self, Change, Verifier};
+use crate::effects::{Error, Outcome};
+use crate::machine::Action;
+use crate::machine::facts::{Finding, Refused, SecretSeen};
+use crate::machine::journal::{Journal, Rotation, Trigger};
+use crate::machine::step::Entry;
+use crate::policy::Policy;
+use crate::policy::target::RoleName;
+use crate::sensitive::Sensitive;
+
+impl Live<'_> {
+    pub(super) async fn write(
+        &self,
+        policy: &Policy,
+        action: &Action,
+        left: Duration,
+    ) -> Result<Outcome, Error> {
+        match action {
+            Action::Record { entry, next } => self.record(policy, *entry, next).await,
+            Action::SetVerifier { user } => self.set_verifier(policy, user, left).await,
+            Action::Flip { version } => {
+                let (journal, rotation, material) = self.running()?;
+                let nonce = match &rotation.trigger {
+                    Trigger::RotateNow(nonce) => Some(nonce.as_str()),
+                    Trigger::Schedule(_) | Trigger::CatchUp(_) | Trigger::Recovery => {
+                        journal.handled.as_deref()
+                    }
+                };
+                let delivery = Delivery {
+                    number: journal.number,
+                    nonce,
+                    version,
+                };
+                self.cluster
+                    .flip(policy, delivery, &rotation.pending, &material.pending_password)
+                    .await
+            }
+            Action::Restart { consumer, uid } => {
+                let (journal, ..) = self.running()?;
+                let delivered_at = self.delivered_at(policy).await?;
+                let mark = api::restart_mark(&policy.uid, journal.number, delivered_at);
+                self.cluster
+                    .restart(consumer, uid, &api::restart_key(&policy.name), &mark)
+                    .await
+            }
+            Action::Terminate { user } => match self.administered(policy).await? {
+                Ok((server, admin)) => postgres::terminate(&server, &admin, user, left).await,
+                Err(finding) => Ok(Outcome::Refused(Refused::Otherwise(finding))),
+            },
+            Action::Retire { user, mode } => self.retire(policy, user, *mode, left).await,
+        }
+    }
+
+    async fn record(&self, policy: &Policy, entry: Entry, next: &Journal) -> Result<Outcome, Error> {
+        let Some(journal) = &self.journal else {
+            return Err(Error::Unusable("the journal was not loaded".into()));
+        };
+        let material = match entry {
+            Entry::Adopt | Entry::Reschedule | Entry::Finish => None,
+            Entry::RollOut => self.material().cloned(),
+            Entry::Stage => Some(self.stage(policy, next).await?),
+            Entry::Recover => Some(self.recover(policy, next).await?),
+            Entry::Regenerate => {
+                let (pending_password, pending_verifier) = fresh_password(policy);
+                let (_, _, old) = self.running()?;
+                Some(Material {
+                    pending_password,
+                    pending_verifier,
+                    ..old.clone()
+                })
+            }
+        };
+        self.cluster
+            .record(policy, journal, next, material.as_ref())
+            .await
+    }
+
+    /// A new credential for the standby, a verifier that nobody has the password of for the active user, and the
+    /// active user's present password, to prove at the end that it is refused.
+    async fn stage(&self, policy: &Policy, next: &Journal) -> Result<Material, Error> {
+        let present = self.delivered_password(policy, next).await?;
+        let (pending_password, pending_verifier) = fresh_password(policy);
+        Ok(Material {
+            pending_password,
+            pending_verifier,
+            retiring_verifier: fresh_password(policy).1,
+            previous_password: Some(present),
+        })
+    }
+
+    /// What was delivered is the pending credential; the old password is not known any more.
+    async fn recover(&self, policy: &Policy, next: &Journal) -> Result<Material, Error> {
+        let present = self.delivered_password(policy, next).await?;
+        let pending_verifier = Verifier::compute(&present).sensitive().clone();
+        Ok(Material {
+            pending_password: present,
+            pending_verifier,
+            retiring_verifier: fresh_password(policy).1,
+            previous_password: None,
+        })
+    }
+
+    /// The password in the application Secret, as long as that still names the user the journal is about to rely on.
+    async fn delivered_password(&self, policy: &Policy, next: &Journal) -> Result<Sensitive, Error> {
+        let expected = next.rotation.as_ref().map(|r| match r.trigger {
+            Trigger::Recovery => &r.pending,
+            Trigger::RotateNow(_) | Trigger::Schedule(_) | Trigger::CatchUp(_) => &r.retiring,
+        });
+        match self.secret(policy).await? {
+            (
+                SecretSeen::Present { user: Some(user), .. },
+                Some(AppSecret {
+                    password: Some(password),
+                    ..
+                }),
+            ) if Some(&user) == expected => Ok(password),
+            (SecretSeen::Present { .. } | SecretSeen::Missing, _) => Err(Error::Conflict {
+                what: format!("Secret {}/{}", policy.namespace, policy.delivery.target.secret),
+            }),
+        }
+    }
+
+    async fn set_verifier(&self, policy: &Policy, user: &RoleName, left: Duration) -> Result<Outcome, Error> {
+        let (_, rotation, material) = self.running()?;
+        // Whatever was decided above: the user that applications are told to be is changed only to the password that
+        // they are told to use.
+        match self.secret(policy).await?.0 {
+            SecretSeen::Present {
+                carries_pending: true,
+                ..
+            } => {}
+            SecretSeen::Present {
+                user: Some(named), ..
+            } if named != *user => {}
+            SecretSeen::Present { .. } | SecretSeen::Missing => return Ok(named_by_secret(policy, user)),
+        }
+        // A user that was retired with NOLOGIN gets its right to log in back with its new password, in one statement.
+        let login = (policy.retire.mode == RetireMode::NoLogin).then_some(true);
+        self.change(policy, user, &material.pending_verifier, login, rotation, left)
+            .await
+    }
+
+    async fn retire(
+        &self,
+        policy: &Policy,
+        user: &RoleName,
+        mode: RetireMode,
+        left: Duration,
+    ) -> Result<Outcome, Error> {
+        let (_, rotation, material) = self.running()?;
+        match self.secret(policy).await?.0 {
+            SecretSeen::Present {
+                carries_pending: true,
+                user: Some(named),
+                ..
+            } if named != *user => {}
+            SecretSeen::Present { .. } | SecretSeen::Missing => return Ok(named_by_secret(policy, user)),
+        }
+        let login = (mode == RetireMode::NoLogin).then_some(false);
+        self.change(policy, user, &material.retiring_verifier, login, rotation, left)
+            .await
+    }
+
+    async fn change(
+        &self,
+        policy: &Policy,
+        user: &RoleName,
+        verifier: &Sensitive,
+        login: Option<bool>,
+        rotation: &Rotation,
+        left: Duration,
+    ) -> Result<Outcome, Error> {
+        let (server, admin) = match self.administered(policy).await? {
+            Ok(both) => both,
+            Err(finding) => return Ok(Outcome::Refused(Refused::Otherwise(finding))),
+        };
+        let verifier = Verifier::parse(verifier.expose())
+            .map_err(|_| Error::Unusable("the journal's verifier is not a SCRAM-SHA-256 verifier".into()))?;
+        let change = Change {
+            user,
+            verifier: &verifier,
+            login,
+            expected: rotation.identity.as_ref(),
+            time_left: left,
+        };
+        postgres::change(&server, &admin, change).await
+    }
+}
+
+fn fresh_password(policy: &Policy) -> (Sensitive, Sensitive) {
+    let password = Ambient.password(&policy.password);
+    let verifier = Verifier::compute(&password).sensitive().clone();
+    (password, verifier)
+}
+
+fn named_by_secret(policy: &Policy, user: &RoleName) -> Outcome {
+    Outcome::Refused(Refused::Otherwise(Finding {
+        blocks: true,
+        reason: "UserInUse",
+        message: format!(
+            "refusing to change user {user}: Secret {}/{} names it now, or carries a password that Tandem did not put there. See who wrote it: kubectl -n {} get secret {} --show-managed-fields -o yaml",
+            policy.namespace, policy.delivery.target.secret, policy.namespace, policy.delivery.target.secret
+        ),
+    }))
+}
