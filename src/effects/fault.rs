@@ -1,5 +1,8 @@
-//! Ends the process before or after a chosen write, so that a test can kill the real program between any two of
-//! them. Only compiled with the feature `fault-injection`.
+//! Stands still before or after a chosen write, so that a test can kill the real program between any two of them. Only
+//! compiled with the feature `fault-injection`.
+//!
+//! The process does not kill itself: as the first process of its container it is immune to its own SIGKILL. It
+//! says where it stands and waits for the real one from outside.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,23 +15,24 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault that is described in this file: `before N` or `after N`, N counted from 1.
+    /// A fault that is described in this file: `before N` or `after N`, N counted from 1. When it is reached the file
+    /// becomes one with the extension `reached`.
     #[must_use]
     pub fn new(file: Option<PathBuf>) -> Self {
         Self { file }
     }
 
     /// To be called before each write.
-    pub fn before(&self) {
+    pub async fn before(&self) {
         if let Some(("before", 1, path)) = self.plan() {
-            die(path);
+            stand_still(path).await;
         }
     }
 
     /// To be called after each write.
-    pub fn after(&self) {
+    pub async fn after(&self) {
         match self.plan() {
-            Some(("after", 1, path)) => die(path),
+            Some(("after", 1, path)) => stand_still(path).await,
             Some((when, n, path)) if n > 1 => drop(fs::write(path, format!("{when} {}", n - 1))),
             Some(_) | None => {}
         }
@@ -47,9 +51,9 @@ impl Fault {
     }
 }
 
-fn die(path: &Path) {
-    // Without the file gone first, the next process would die at the same place for ever.
-    if fs::remove_file(path).is_ok() {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+async fn stand_still(path: &Path) {
+    // With the file still there, the next process would stand still at the same place.
+    if fs::rename(path, path.with_extension("reached")).is_ok() {
+        std::future::pending::<()>().await;
     }
 }

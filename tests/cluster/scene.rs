@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -23,10 +24,10 @@ pub(crate) const POLICY: &str = "app-db";
 /// A rotation takes some ten seconds; with everything else that the machine does, never this.
 pub(crate) const LIMIT: Duration = Duration::from_mins(3);
 
-/// Name of the file that says at which write the controller is to kill itself.
+/// Name of the file that says at which write the controller is to be killed.
 const FAULT: &str = "fault";
 
-/// Options of a controller that can be told to kill itself.
+/// Options of a controller that can be killed at a chosen write.
 pub(crate) fn mortal() -> ControllerOptions {
     ControllerOptions::default().env("TANDEM_FAULT_FILE", &format!("/lab/own/{FAULT}"))
 }
@@ -80,7 +81,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Has the controller kill itself before or after its n-th write from now on.
+    /// Has the controller stand still before or after its n-th write from now on, for [`Scene::kill`].
     pub(crate) fn fault(&self, when: &str, write: usize) -> Result<()> {
         let file = self.controller.dir().join(FAULT);
         fs::write(&file, format!("{when} {write}"))?;
@@ -88,9 +89,28 @@ impl Scene {
         Ok(fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?)
     }
 
-    /// Whether the fault has still to strike.
-    pub(crate) fn fault_pending(&self) -> bool {
-        self.controller.dir().join(FAULT).exists()
+    /// Waits until the controller stands still where it was told to, and kills it there (SIGKILL).
+    pub(crate) async fn kill(&self) -> Result<()> {
+        let reached = self.controller.dir().join(FAULT).with_extension("reached");
+        eventually("the controller to reach the fault", LIMIT, async || {
+            Ok(reached.exists().then_some(()))
+        })
+        .await?;
+        let kills = self.controller.restarts().await?;
+        for pod in self.controller.pods().await? {
+            let pid = process(pod.metadata.name.as_deref().unwrap_or_default())?;
+            let killed = Command::new("kill")
+                .args(["-KILL", &pid])
+                .status()
+                .context("cannot run kill")?;
+            ensure!(killed.success(), "kill -KILL {pid} failed");
+        }
+        fs::remove_file(&reached)?;
+        // That it was killed indeed: its container has been started again.
+        eventually("the restart of the killed process", LIMIT, async || {
+            Ok((self.controller.restarts().await? == kills + 1).then_some(()))
+        })
+        .await
     }
 
     /// Applies the policy, and the Role that it needs, with a merge patch over the usual one.
@@ -313,6 +333,28 @@ impl Scene {
             .context("no revision yet")?;
         Ok(revision.parse()?)
     }
+}
+
+/// The controller's process in this pod, as the machine numbers it.
+fn process(pod: &str) -> Result<String> {
+    let variable = format!("LAB_POD={pod}");
+    for entry in fs::read_dir("/proc").context("cannot read /proc")? {
+        let path = entry?.path();
+        let Ok(environment) = fs::read(path.join("environ")) else {
+            continue;
+        };
+        if environment
+            .split(|byte| *byte == 0)
+            .any(|entry| entry == variable.as_bytes())
+        {
+            return Ok(path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned());
+        }
+    }
+    bail!("no process of pod {pod}")
 }
 
 /// Not one login failed, and some were tried.

@@ -135,7 +135,7 @@ impl World for Live<'_> {
             .ok_or(Error::Fenced)?;
         let label = action.label();
         #[cfg(feature = "fault-injection")]
-        self.hands.fault.before();
+        self.hands.fault.before().await;
         let written = timeout(left, self.write(policy, action, left))
             .await
             .unwrap_or_else(|_| {
@@ -145,7 +145,7 @@ impl World for Live<'_> {
                 })
             });
         #[cfg(feature = "fault-injection")]
-        self.hands.fault.after();
+        self.hands.fault.after().await;
         let outcome = match &written {
             Ok(Outcome::Done) => "done",
             Ok(Outcome::Refused(_)) => "refused",
