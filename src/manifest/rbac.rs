@@ -68,7 +68,7 @@ pub fn role(policy: &Policy) -> Role {
         }
         RestartMode::None => rules.push(any("apps", &workloads, &["list"])),
     }
-    rules.push(any("events.k8s.io", &["events"], &["create", "patch"]));
+    rules.push(any("events.k8s.io", &["events"], &["create"]));
     Role {
         metadata: metadata(policy),
         rules: Some(rules),

@@ -2,119 +2,89 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tandem_lab::{ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, ControllerOptions, Lab, Stop};
+use tandem_lab::{CA_CONFIG_MAP, CREDENTIALS_SECRET, ControllerOptions, Lab, Stop};
 
 use crate::scene::{Scene, unharmed};
 
-/// What is wrong, what the condition must say, and how it is mended.
-struct Case {
-    what: &'static str,
-    policy: Value,
-    mended: Value,
-    says: &'static [&'static str],
-}
-
-fn spec(value: Value) -> Value {
-    json!({ "spec": value })
-}
+/// What is wrong, the change that makes it so, and what the condition must say.
+type Case = (&'static str, Value, &'static [&'static str]);
 
 /// Wrong in the policy itself, where no rule of the schema can tell.
 fn in_the_policy() -> Vec<Case> {
-    let case = |what, policy, mended, says| Case {
-        what,
-        policy: spec(policy),
-        mended: spec(mended),
-        says,
-    };
     vec![
-        case(
+        (
             "a cron that never fires",
             json!({"schedule": {"cron": "0 3 31 2 *"}}),
-            json!({"schedule": null}),
             &["schedule.cron", "never fires"],
         ),
-        case(
+        (
             "a cron of six fields",
             json!({"schedule": {"cron": "0 0 3 * * *"}}),
-            json!({"schedule": null}),
             &["schedule.cron", "five fields"],
         ),
-        case(
+        (
             "an unknown zone",
             json!({"schedule": {"cron": "0 3 * * *", "timeZone": "Europe/Atlantis"}}),
-            json!({"schedule": null}),
             &["schedule.timeZone", "Europe/Berlin"],
         ),
-        case(
+        (
             "a template with an unknown place",
             json!({"delivery": {"secret": {"templates": {"X": "{host}"}}}}),
-            json!({"delivery": {"secret": {"templates": {"X": null}}}}),
             &["templates[X]", "{username}"],
         ),
-        case(
+        (
             "a reserved role",
             json!({"users": ["app_a", "pg_monitor"]}),
-            json!({"users": ["app_a", "app_b"]}),
             &["users", "reserved"],
         ),
-        case(
+        (
             "a role that is missing",
             json!({"users": ["app_a", "app_z"]}),
-            json!({"users": ["app_a", "app_b"]}),
             &["app_z", "CREATE ROLE"],
         ),
-        case(
+        (
             "a pair with the administrator in it",
             json!({"users": ["app_a", "rotator"]}),
-            json!({"users": ["app_a", "app_b"]}),
             &["rotator"],
         ),
-        case(
+        (
             "a missing application Secret",
             json!({"delivery": {"secret": {"name": "nowhere"}}}),
-            json!({"delivery": {"secret": {"name": CREDENTIALS_SECRET}}}),
             &["nowhere", "kubectl"],
         ),
-        case(
+        (
             "a missing key",
             json!({"delivery": {"secret": {"keys": {"username": "login"}}}}),
-            json!({"delivery": {"secret": {"keys": {"username": "username"}}}}),
             &[CREDENTIALS_SECRET, "login"],
         ),
-        case(
+        (
             "a missing administrator's Secret",
             json!({"database": {"admin": {"secretRef": {"name": "nobody"}}}}),
-            json!({"database": {"admin": {"secretRef": {"name": ADMIN_SECRET}}}}),
             &["nobody", "kubectl"],
         ),
-        case(
+        (
             "a missing authority",
             json!({"database": {"tls": {"caRef": {"name": "no-ca"}}}}),
-            json!({"database": {"tls": {"caRef": {"name": CA_CONFIG_MAP}}}}),
             &["no-ca", "kubectl"],
         ),
-        case(
+        (
             "a database that is missing",
             json!({"database": {"name": "nodb"}}),
-            json!({"database": {"name": "appdb"}}),
             &["nodb"],
         ),
-        case(
+        (
             "a host that is unknown",
             json!({"database": {"host": "nowhere.invalid"}}),
-            json!({}),
             &["nowhere.invalid"],
         ),
-        case(
+        (
             "a port where nobody listens",
             json!({"database": {"port": 5433}}),
-            json!({"database": {"port": 5432}}),
             &["5433"],
         ),
-        case(
+        (
             "a target that is missing",
             json!({"restart": {"targets": [{"kind": "Deployment", "name": "ghost"}]}}),
-            json!({"restart": {"targets": null}}),
             &["ghost"],
         ),
     ]
@@ -126,20 +96,12 @@ fn wrong_policies_change_nothing_say_what_to_type_and_recover_when_mended() {
         let scene = Scene::new(&lab, "wrong", json!({})).await?;
         let app = scene.app("app", 1).await?;
         let before = scene.credential().await?;
-        let host = scene.stage.postgres.host();
         let mut wrong = Vec::new();
-        for Case {
-            what,
-            policy,
-            mut mended,
-            says,
-        } in in_the_policy()
-        {
-            scene.apply(policy).await?;
+        for (what, change, says) in in_the_policy() {
+            scene.apply(json!({ "spec": change })).await?;
             // A rotation is asked for: it must not begin.
-            let nonce = scene.ask().await?;
-            let found = stands_still(&scene, says).await;
-            if let Err(error) = found {
+            scene.ask().await?;
+            if let Err(error) = stands_still(&scene, says).await {
                 wrong.push(format!("{what}: {error:#}"));
             }
             ensure!(
@@ -150,14 +112,10 @@ fn wrong_policies_change_nothing_say_what_to_type_and_recover_when_mended() {
             scene
                 .patch(json!({"metadata": {"annotations": {"tandem.dev/rotate-now": null}}}))
                 .await?;
-            if what.starts_with("a host") {
-                mended = spec(json!({"database": {"host": host}}));
-            }
-            scene.patch(mended).await?;
+            scene.apply(json!({})).await?;
             if let Err(error) = scene.ready().await {
                 wrong.push(format!("{what}, mended: {error:#}"));
             }
-            drop(nonce);
         }
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         ensure!(

@@ -32,6 +32,13 @@ fn fm28_no_password_is_anywhere_but_in_secrets() {
         scene.ready().await?;
         let app = scene.app("app", 1).await?;
         let admin = scene.stage.pair.admin.clone();
+        // The lab itself made the roles with their first passwords, in plain SQL: what counts comes after that.
+        let made = scene.stage.postgres.server_log()?.len();
+        scene
+            .stage
+            .postgres
+            .sql(&scene.stage.pair.database, "SELECT pg_stat_statements_reset()")
+            .await?;
         let mut needles = vec![("the administrator's password".to_owned(), admin.password)];
         let mut places: Vec<Place> = Vec::new();
         for turn in 1..=2 {
@@ -66,7 +73,11 @@ fn fm28_no_password_is_anywhere_but_in_secrets() {
             "the controller's metrics".into(),
             scene.controller.metrics().await?,
         ));
-        places.push(("the server's log".into(), scene.stage.postgres.server_log()?));
+        let log = scene.stage.postgres.server_log()?;
+        places.push((
+            "the server's log".into(),
+            log.get(made..).unwrap_or_default().to_owned(),
+        ));
         places.push((
             "pg_stat_statements".into(),
             rows(&scene, "SELECT query FROM pg_stat_statements").await?,

@@ -139,6 +139,9 @@ fn kubelet(home: &Home) -> Value {
         // A changed Secret reaches the pods that mount it within a second.
         "configMapAndSecretChangeDetectionStrategy": "Watch",
         "syncFrequency": "1s",
+        // Tests kill programs again and again, and wait for their restarts.
+        "featureGates": {"KubeletCrashLoopBackOffMax": true},
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
         "maxPods": 200,
     })
 }
