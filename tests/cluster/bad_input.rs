@@ -82,11 +82,6 @@ fn in_the_policy() -> Vec<Case> {
             json!({"database": {"port": 5433}}),
             &["5433"],
         ),
-        (
-            "a target that is missing",
-            json!({"restart": {"targets": [{"kind": "Deployment", "name": "ghost"}]}}),
-            &["ghost"],
-        ),
     ]
 }
 
