@@ -18,7 +18,8 @@ const LIMIT: Duration = Duration::from_mins(1);
 
 /// The user's sessions and prepared transactions on the primary, grouped. In autocommit, since inside a transaction the
 /// view is frozen; and by `usesysid` alone, since most other columns are empty for who may not see them, so that a
-/// filter on them would find nobody (R7). Parallel workers are part of their leader.
+/// filter on them would find nobody (R7). Parallel workers are part of their leader. Prepared transactions belong to
+/// the role that the session had become: those of a shared role can be ended by the other user, and do not count.
 ///
 /// # Errors
 /// A finding, when they could not be counted.
