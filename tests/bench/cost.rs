@@ -1,6 +1,9 @@
 //! What a rotation costs: `cargo bench`. Figures are printed, never asserted; those that compare are of one run.
 
-#[allow(dead_code, reason = "the scene of the cluster tests, of which a benchmark needs less")]
+#[allow(
+    dead_code,
+    reason = "the scene of the cluster tests, of which a benchmark needs less"
+)]
 #[path = "../cluster/scene.rs"]
 mod scene;
 
@@ -42,10 +45,19 @@ fn decisions() {
     let (facts, now) = (Facts::default(), Timestamp::UNIX_EPOCH);
     let started = Instant::now();
     for _ in 0..ROUNDS {
-        black_box(decide(black_box(&policy), black_box(&journal), black_box(&facts), now));
+        black_box(decide(
+            black_box(&policy),
+            black_box(&journal),
+            black_box(&facts),
+            now,
+        ));
     }
     let each = started.elapsed() / ROUNDS;
-    println!("decide: {} ns (profile: {})", each.as_nanos(), if cfg!(debug_assertions) { "dev" } else { "release" });
+    println!(
+        "decide: {} ns (profile: {})",
+        each.as_nanos(),
+        if cfg!(debug_assertions) { "dev" } else { "release" }
+    );
 }
 
 async fn one_rotation(lab: &Lab) -> Result<()> {
@@ -59,14 +71,27 @@ async fn one_rotation(lab: &Lab) -> Result<()> {
         app.wait_until_ready().await?;
         restarts += started.elapsed();
 
-        let audit = lab.audit().from_here()?.service_account(scene.controller.namespace(), scene.controller.service_account());
+        let audit = lab
+            .audit()
+            .from_here()?
+            .service_account(scene.controller.namespace(), scene.controller.service_account());
         let started = Instant::now();
         scene.rotate().await?;
         rotations += started.elapsed();
-        let writes: Vec<_> = audit.read()?.into_iter().filter(|r| r.is_write() && r.resource != "leases").collect();
-        let status = writes.iter().filter(|r| r.subresource.as_deref() == Some("status")).count();
+        let writes: Vec<_> = audit
+            .read()?
+            .into_iter()
+            .filter(|r| r.is_write() && r.resource != "leases")
+            .collect();
+        let status = writes
+            .iter()
+            .filter(|r| r.subresource.as_deref() == Some("status"))
+            .count();
         let events = writes.iter().filter(|r| r.resource == "events").count();
-        let asked = writes.iter().filter(|r| r.resource.starts_with("selfsubject")).count();
+        let asked = writes
+            .iter()
+            .filter(|r| r.resource.starts_with("selfsubject"))
+            .count();
         println!(
             "rotation {round}: {} API writes of its own (journal, Secret, 1 consumer), {status} status patches, {events} Events, {asked} access reviews",
             writes.len() - status - events - asked
@@ -118,24 +143,51 @@ async fn many_policies(lab: &Lab) -> Result<()> {
         .buffer_unordered(16)
         .try_collect::<Vec<()>>()
         .await?;
-    tandem_lab::eventually("all policies to have been looked at", Duration::from_mins(10), async || {
-        let all = scene.policies.list(&kube::api::ListParams::default()).await?;
-        let seen = all.items.iter().filter(|p| p.status.as_ref().is_some_and(|s| !s.conditions.is_empty())).count();
-        anyhow::ensure!(seen > MANY, "{seen} of {}", MANY + 1);
-        Ok(Some(()))
-    })
+    tandem_lab::eventually(
+        "all policies to have been looked at",
+        Duration::from_mins(10),
+        async || {
+            let all = scene.policies.list(&kube::api::ListParams::default()).await?;
+            let seen = all
+                .items
+                .iter()
+                .filter(|p| p.status.as_ref().is_some_and(|s| !s.conditions.is_empty()))
+                .count();
+            anyhow::ensure!(seen > MANY, "{seen} of {}", MANY + 1);
+            Ok(Some(()))
+        },
+    )
     .await?;
     let all = scene.policies.list(&kube::api::ListParams::default()).await?;
     let ready = |p: &RotationPolicy| {
-        p.status.as_ref().is_some_and(|s| s.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+        p.status.as_ref().is_some_and(|s| {
+            s.conditions
+                .iter()
+                .any(|c| c.type_ == "Ready" && c.status == "True")
+        })
     };
-    println!("{} policies, {} of them ready", all.items.len(), all.items.iter().filter(|p| ready(p)).count());
-    println!("resident memory with {} policies: {} KiB", all.items.len(), resident()?);
-    let audit = lab.audit().from_here()?.service_account(scene.controller.namespace(), scene.controller.service_account());
+    println!(
+        "{} policies, {} of them ready",
+        all.items.len(),
+        all.items.iter().filter(|p| ready(p)).count()
+    );
+    println!(
+        "resident memory with {} policies: {} KiB",
+        all.items.len(),
+        resident()?
+    );
+    let audit = lab
+        .audit()
+        .from_here()?
+        .service_account(scene.controller.namespace(), scene.controller.service_account());
     tokio::time::sleep(IDLE).await;
     let requests = audit.read()?;
     let leases = requests.iter().filter(|r| r.resource == "leases").count();
-    println!("idle for {} s: {leases} requests for the lease, {} others", IDLE.as_secs(), requests.len() - leases);
+    println!(
+        "idle for {} s: {leases} requests for the lease, {} others",
+        IDLE.as_secs(),
+        requests.len() - leases
+    );
     Ok(())
 }
 
@@ -159,10 +211,15 @@ fn resident() -> Result<u64> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").context("cannot read /proc")? {
         let path = entry?.path();
-        let Ok(line) = fs::read(path.join("cmdline")) else { continue };
+        let Ok(line) = fs::read(path.join("cmdline")) else {
+            continue;
+        };
         if line.starts_with(b"/lab/bin/tandem\0run") {
             let status = fs::read_to_string(path.join("status")).unwrap_or_default();
-            let rss = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).and_then(|l| l.split_whitespace().next());
+            let rss = status
+                .lines()
+                .find_map(|l| l.strip_prefix("VmRSS:"))
+                .and_then(|l| l.split_whitespace().next());
             found.extend(rss.and_then(|kib| kib.parse::<u64>().ok()));
         }
     }
