@@ -442,6 +442,26 @@ async fn a_restart_is_one_annotation_guarded_by_the_uid() {
 }
 
 #[tokio::test]
+async fn a_restart_of_another_object_with_the_same_name_is_a_conflict() {
+    let consumer = ConsumerRef {
+        kind: ConsumerKind::Workload(TargetKind::Deployment),
+        name: "web".into(),
+    };
+    let (code, mut invalid) = refusal(422, "Invalid", "metadata.uid: Invalid value: field is immutable");
+    invalid["details"] = json!({"causes": [{"reason": "FieldValueInvalid", "field": "metadata.uid"}]});
+    for answer in [(code, invalid), refusal(404, "NotFound", "gone")] {
+        let (outcome, _) = asked(vec![answer], async |cluster| {
+            cluster.restart(&consumer, "uid-5", "key", "mark").await
+        })
+        .await;
+        assert!(
+            matches!(&outcome, Err(Error::Conflict { what }) if what == "Deployment shop/web"),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn fm38_what_cannot_be_restarted_is_not_touched() {
     for kind in [ConsumerKind::Job, ConsumerKind::Pod] {
         let consumer = ConsumerRef {

@@ -120,7 +120,11 @@ async fn steps<W: World>(
                 }
             }
             Step::Wait { until, .. } => {
-                let next = if until == Timestamp::MAX { Next::OnChange } else { Next::At(until) };
+                let next = if until == Timestamp::MAX {
+                    Next::OnChange
+                } else {
+                    Next::At(until)
+                };
                 return Ok(pause(world, shown, projection, next).await);
             }
             Step::Rest { next } => {

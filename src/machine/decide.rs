@@ -461,7 +461,9 @@ impl Pass<'_> {
         });
         if !proven {
             // Not later than the quiet time ends, when there have been polls enough.
-            let over = quiet.as_ref().map_or(poll, |quiet| quiet.since + self.policy.drain.quiet_for);
+            let over = quiet
+                .as_ref()
+                .map_or(poll, |quiet| quiet.since + self.policy.drain.quiet_for);
             let until = if over > self.now { poll.min(over) } else { poll };
             return wait(phase, until, Waiting::Quiet);
         }

@@ -62,8 +62,14 @@ fn fm11_a_journal_that_is_lost_before_or_after_the_flip_costs_nobody_a_login() {
         let nonce = scene.ask().await?;
         scene.phase("Altered").await?;
         let secrets: Api<Secret> = scene.stage.namespace.api();
-        secrets.delete(&format!("{POLICY}-tandem"), &DeleteParams::default()).await?;
-        scene.stage.postgres.set_hba("hostssl all all all scram-sha-256").await?;
+        secrets
+            .delete(&format!("{POLICY}-tandem"), &DeleteParams::default())
+            .await?;
+        scene
+            .stage
+            .postgres
+            .set_hba("hostssl all all all scram-sha-256")
+            .await?;
         scene.completed(&nonce).await?;
         scene.sound(&before, &[&app]).await?;
 
