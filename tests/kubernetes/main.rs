@@ -1,5 +1,12 @@
 //! The Kubernetes side of the effects, against a real API server, its controllers and its kubelet.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    reason = "a helper that fails fails its test"
+)]
+
 mod access;
 mod consumers;
 mod journal;

@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::core::v1::Secret;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use tandem::api::RotationPolicy;
+use tandem::api::{RotationPolicy, restart_key, restart_mark};
 use tandem::effects::kubernetes::Cluster;
 use tandem::effects::kubernetes::journal::Material;
+use tandem::effects::kubernetes::secret::Delivery;
+use tandem::effects::{Error, Outcome};
 use tandem::machine::Journal;
-use tandem::machine::facts::SecretSeen;
+use tandem::machine::facts::{Consumer, SecretSeen};
 use tandem::machine::journal::{Rotation, Trigger};
 use tandem::policy::Policy;
 use tandem::policy::target::RoleName;
@@ -115,7 +118,7 @@ impl Scene {
         journal.number = number;
         journal.rotation = Some(Rotation {
             trigger: Trigger::RotateNow("now".to_owned()),
-            started_at: jiff::Timestamp::now(),
+            started_at: Timestamp::now(),
             spec: self.policy.snapshot.clone(),
             pending: self.policy.pair.1.clone(),
             retiring: self.policy.pair.0.clone(),
@@ -143,4 +146,147 @@ pub(crate) fn role(name: &str) -> RoleName {
 
 pub(crate) fn sensitive(text: &str) -> Sensitive {
     Sensitive::new(text.to_owned())
+}
+
+/// The lab's image: a shell and nothing else.
+const IMAGE: &str = "lab.local/empty:1";
+
+/// How a pod can use the Secret.
+pub(crate) const SHAPES: [&str; 6] = ["env", "envFrom", "volume", "projected", "initEnv", "initEnvFrom"];
+
+/// A pod's spec that uses the Secret in this way, or, for any other word, not at all.
+pub(crate) fn pod_spec(shape: &str) -> Value {
+    let env =
+        json!([{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": "password"}}}]);
+    let env_from = json!([{"secretRef": {"name": SECRET}}]);
+    let mut container = json!({
+        "name": "main", "image": IMAGE, "imagePullPolicy": "Never",
+        "command": ["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"],
+    });
+    let mut init = json!({"name": "init", "image": IMAGE, "imagePullPolicy": "Never", "command": ["/bin/sh", "-c", ":"]});
+    let mut volumes = json!([]);
+    match shape {
+        "env" => container["env"] = env,
+        "envFrom" => container["envFrom"] = env_from,
+        "initEnv" => init["env"] = env,
+        "initEnvFrom" => init["envFrom"] = env_from,
+        "volume" => volumes = json!([{"name": "v", "secret": {"secretName": SECRET}}]),
+        "projected" => {
+            volumes = json!([{"name": "v", "projected": {"sources": [{"secret": {"name": SECRET}}]}}]);
+        }
+        _ => {}
+    }
+    json!({"terminationGracePeriodSeconds": 5, "initContainers": [init], "containers": [container], "volumes": volumes})
+}
+
+/// A pod's spec that is never scheduled, for what has to do with objects only.
+pub(crate) fn gated(mut spec: Value) -> Value {
+    spec["schedulingGates"] = json!([{"name": "tandem.dev/test"}]);
+    spec
+}
+
+impl Scene {
+    /// Applies a workload of one replica with this pod spec, and whatever else its spec says.
+    pub(crate) async fn workload(&self, kind: &str, name: &str, pod: &Value, more: Value) -> Result<()> {
+        let mut spec = json!({"template": {"metadata": {"labels": {"app": name}}, "spec": pod}});
+        let fields = spec.as_object_mut().context("a spec")?;
+        let group = if kind == "Job" { "batch/v1" } else { "apps/v1" };
+        match kind {
+            "Job" => fields["template"]["spec"]["restartPolicy"] = json!("Never"),
+            "StatefulSet" => drop(fields.insert("serviceName".to_owned(), json!(name))),
+            _ => {}
+        }
+        if kind != "Job" {
+            fields.insert("selector".to_owned(), json!({"matchLabels": {"app": name}}));
+        }
+        fields.extend(more.as_object().context("fields")?.clone());
+        let object = json!({"apiVersion": group, "kind": kind, "metadata": {"name": name, "labels": {"app": name}}, "spec": spec});
+        self.namespace.apply(&object.to_string()).await
+    }
+
+    /// Waits for so many running pods of a workload.
+    pub(crate) async fn running(&self, app: &str, count: usize) -> Result<Vec<Pod>> {
+        let pods: Api<Pod> = self.namespace.api();
+        eventually(
+            format!("{count} running pods of {app}"),
+            Duration::from_secs(60),
+            async || {
+                let list = pods
+                    .list(&ListParams::default().labels(&format!("app={app}")))
+                    .await?;
+                let running = |pod: &&Pod| {
+                    pod.status
+                        .as_ref()
+                        .is_some_and(|status| status.phase.as_deref() == Some("Running"))
+                };
+                let found: Vec<Pod> = list.items.iter().filter(running).cloned().collect();
+                if found.len() != count || list.items.len() != count {
+                    anyhow::bail!("{} of {} run", found.len(), list.items.len());
+                }
+                Ok(Some(found))
+            },
+        )
+        .await
+    }
+
+    /// The consumers now, each with its old pods, for a delivery at this time with this mark.
+    pub(crate) async fn consumers(
+        &self,
+        mark: &str,
+        delivered_at: Option<Timestamp>,
+    ) -> Result<Vec<Consumer>> {
+        Ok(self
+            .cluster
+            .workloads()
+            .await?
+            .judge(&self.policy, mark, delivered_at))
+    }
+
+    pub(crate) async fn consumer(&self, name: &str, mark: &str, at: Option<Timestamp>) -> Result<Consumer> {
+        let all = self.consumers(mark, at).await?;
+        all.into_iter()
+            .find(|c| c.reference.name == name)
+            .with_context(|| format!("{name} is no consumer"))
+    }
+
+    /// Delivers as rotation 1 and says when the API server took it, and the mark of it.
+    pub(crate) async fn deliver(&self) -> Result<(Option<Timestamp>, String)> {
+        let version = self.secret_version().await?;
+        let delivery = Delivery {
+            number: 1,
+            nonce: None,
+            version: &version,
+        };
+        self.cluster
+            .flip(&self.policy, delivery, &role("app_b"), &sensitive("new"))
+            .await?;
+        let SecretSeen::Present {
+            delivered: Some(delivered),
+            ..
+        } = self.cluster.see(&self.policy, None).await?.0
+        else {
+            anyhow::bail!("it was not delivered");
+        };
+        Ok((
+            Some(delivered.at),
+            restart_mark(&self.policy.uid, 1, Some(delivered.at)),
+        ))
+    }
+
+    /// Restarts a consumer for this delivery.
+    pub(crate) async fn restart(
+        &self,
+        name: &str,
+        mark: &str,
+        at: Option<Timestamp>,
+    ) -> Result<Outcome, Error> {
+        let consumer = self
+            .consumer(name, mark, at)
+            .await
+            .map_err(|error| Error::Unusable(error.to_string()))?;
+        let key = restart_key(&self.policy.name);
+        self.cluster
+            .restart(&consumer.reference, &consumer.uid, &key, mark)
+            .await
+    }
 }

@@ -256,3 +256,115 @@ fn warning(reason: &'static str, message: String) -> Finding {
         message,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Secret;
+    use serde_json::{Value, json};
+
+    use super::super::fixtures::{object, over, policy};
+    use super::About;
+
+    /// Reasons of what is found in a Secret like this, and whether they block.
+    fn found(more: Value) -> Vec<(&'static str, bool)> {
+        let policy = policy(&json!({}));
+        let about = About {
+            policy: &policy,
+            namespace: "shop",
+        };
+        let live: Secret = object(over(json!({"metadata": {"name": "db"}}), more));
+        let findings = [about.object(&live), about.writers(&live)].concat();
+        assert!(
+            findings.iter().all(|f| f.message.contains("Secret shop/db")),
+            "{findings:?}"
+        );
+        findings.iter().map(|f| (f.reason, f.blocks)).collect()
+    }
+
+    fn managed(manager: &str, operation: &str, keys: &[&str]) -> Value {
+        let keys: serde_json::Map<_, _> = keys.iter().map(|key| (format!("f:{key}"), json!({}))).collect();
+        json!({"metadata": {"managedFields": [
+            {"manager": manager, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": {"f:data": keys, "f:type": {}}},
+        ]}})
+    }
+
+    #[test]
+    fn fm31_a_secret_that_somebody_else_keeps_writing_is_refused() {
+        let block = [("SecretOwnedByController", true)];
+        let owner = |controller: bool| {
+            json!({"metadata": {"ownerReferences": [
+                {"apiVersion": "x/v1", "kind": "SealedSecret", "name": "db", "uid": "1", "controller": controller},
+            ]}})
+        };
+        assert_eq!(found(owner(true)), block);
+        assert_eq!(found(owner(false)), []);
+        let label =
+            |value: &str| json!({"metadata": {"labels": {"reconcile.external-secrets.io/managed": value}}});
+        assert_eq!(found(label("true")), block);
+        assert_eq!(found(label("false")), []);
+        for manager in [
+            "externalsecrets.external-secrets.io/db",
+            "argocd-controller",
+            "kustomize-controller",
+        ] {
+            for operation in ["Apply", "Update"] {
+                // Any key of ours counts, rendered ones too.
+                for key in ["username", "password", "URL"] {
+                    assert_eq!(
+                        found(managed(manager, operation, &[key])),
+                        block,
+                        "{manager} {operation} {key}"
+                    );
+                }
+                assert_eq!(
+                    found(managed(manager, operation, &["OTHER"])),
+                    [],
+                    "{manager} {operation}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn who_may_write_again_is_warned_of_and_who_only_made_it_is_not() {
+        let warn = [("SecretAlsoWrittenBy", false)];
+        assert_eq!(found(managed("helm", "Update", &["password"])), warn);
+        assert_eq!(found(managed("terraform", "Apply", &["password"])), warn);
+        for (manager, operation) in [
+            ("kubectl", "Apply"),
+            ("kubectl-create", "Update"),
+            ("kubectl-client-side-apply", "Update"),
+            ("tandem", "Apply"),
+        ] {
+            assert_eq!(
+                found(managed(manager, operation, &["username", "password", "URL"])),
+                [],
+                "{manager}"
+            );
+        }
+    }
+
+    #[test]
+    fn fm31_a_secret_that_is_going_away_or_of_kubernetes_own_is_refused() {
+        let going = json!({"metadata": {"deletionTimestamp": "2026-11-20T03:00:00Z"}});
+        assert_eq!(found(going), [("SecretDeleting", true)]);
+        let token = json!({"type": "kubernetes.io/service-account-token"});
+        assert_eq!(found(token), [("SecretTypeUnusable", true)]);
+        assert_eq!(
+            found(json!({"type": "kubernetes.io/basic-auth", "immutable": false})),
+            []
+        );
+    }
+
+    #[test]
+    fn fm31_the_size_is_that_of_the_longest_credential_and_of_foreign_keys() {
+        let with = |bytes: usize| {
+            let value = k8s_openapi::ByteString(vec![b'x'; bytes]);
+            json!({"data": {"OTHER": value, "password": "b2xk"}})
+        };
+        // User name 5, password 99, and both once more in "postgresql://…:…@db".
+        let ours = 5 + 99 + "postgresql://:@db".len() + 5 + 99;
+        assert_eq!(found(with(1024 * 1024 - ours)), []);
+        assert_eq!(found(with(1024 * 1024 - ours + 1)), [("SecretTooLarge", true)]);
+    }
+}

@@ -411,3 +411,6 @@ fn warning(reason: &'static str, message: String) -> Finding {
         message,
     }
 }
+
+#[cfg(test)]
+mod tests;

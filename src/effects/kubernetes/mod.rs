@@ -20,6 +20,8 @@
 pub mod access;
 pub mod conditions;
 pub mod consumers;
+#[cfg(test)]
+mod fixtures;
 pub mod journal;
 mod obstacles;
 pub mod publish;

@@ -195,3 +195,150 @@ fn unmanaged(consumer: &ConsumerRef, old: &[&Pod], delete: &impl Fn() -> String)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::fixtures::{MARK, at, marked, over, pod, pod_of, policy, workload, workloads};
+
+    /// What is said of workload `w`, with one old pod `w-old` and this new one, if any.
+    fn said(kind: &str, old: Value, new: Option<Value>, set: Value) -> Option<String> {
+        let mut pods = vec![pod_of(kind, "w", "w-old", -60, old)];
+        pods.extend(new.map(|new| {
+            pod_of(
+                kind,
+                "w",
+                "w-new",
+                5,
+                over(json!({"metadata": {"annotations": marked()}}), new),
+            )
+        }));
+        let set = vec![workload("w", set)];
+        let none = Vec::new;
+        let found = match kind {
+            "Deployment" => workloads(pods, set, none(), none()),
+            "StatefulSet" => workloads(pods, none(), set, none()),
+            _ => workloads(pods, none(), none(), set),
+        };
+        let mut consumers = found.judge(&policy(&json!({})), MARK, Some(at(0)));
+        assert_eq!(consumers.len(), 1, "{consumers:?}");
+        consumers.remove(0).obstacle
+    }
+
+    fn container(state: &Value, more: Value) -> Value {
+        let status = json!({"name": "main", "ready": false, "restartCount": 4, "image": "i", "imageID": "i", "state": state});
+        json!({"status": {"conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": [over(status, more)]}})
+    }
+
+    fn holds(text: Option<String>, parts: &[&str]) {
+        let text = text.expect("something is said");
+        for part in parts {
+            assert!(text.contains(part), "{part:?} is not in: {text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_while_an_ordinary_rollout_goes_on() {
+        let starting = container(&json!({"waiting": {"reason": "ContainerCreating"}}), json!({}));
+        assert_eq!(said("Deployment", json!({}), Some(starting), json!({})), None);
+        assert_eq!(said("StatefulSet", json!({}), None, json!({})), None);
+    }
+
+    #[test]
+    fn fm34_a_paused_deployment_is_told_with_the_command_that_resumes_it() {
+        let text = said("Deployment", json!({}), None, json!({"spec": {"paused": true}}));
+        holds(text, &["paused", "kubectl -n shop rollout resume deployment/w"]);
+    }
+
+    #[test]
+    fn fm37_pods_that_are_not_replaced_by_themselves_are_told_with_the_command() {
+        let on_delete = json!({"spec": {"updateStrategy": {"type": "OnDelete"}}});
+        for kind in ["StatefulSet", "DaemonSet"] {
+            let text = said(kind, json!({}), None, on_delete.clone());
+            holds(text, &["OnDelete", "kubectl -n shop delete pod w-old"]);
+        }
+        let partition = |from: i32| json!({"spec": {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": from}}}});
+        holds(
+            said("StatefulSet", json!({}), None, partition(2)),
+            &["partition 2", "kubectl -n shop delete pod w-old"],
+        );
+        assert_eq!(said("StatefulSet", json!({}), None, partition(0)), None);
+    }
+
+    #[test]
+    fn fm34_the_new_pods_own_trouble_comes_before_its_consequences() {
+        let overdue = json!({"status": {"conditions": [
+            {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "has timed out"},
+        ]}});
+        let crash = container(
+            &json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}),
+            json!({"lastState": {"terminated": {"exitCode": 3, "message": "cannot connect to postgresql://app_b:hunter2@db"}}}),
+        );
+        let text = said("Deployment", json!({}), Some(crash), overdue.clone());
+        holds(
+            text.clone(),
+            &["w-new", "CrashLoopBackOff", "exited with 3 after 4 restarts"],
+        );
+        assert!(
+            !text.unwrap_or_default().contains("hunter2"),
+            "an application's last words are not repeated"
+        );
+        holds(
+            said("Deployment", json!({}), None, overdue),
+            &["ProgressDeadlineExceeded: has timed out"],
+        );
+    }
+
+    #[test]
+    fn fm34_what_the_kubelet_and_the_scheduler_say_is_repeated() {
+        for reason in ["ImagePullBackOff", "CreateContainerConfigError"] {
+            let state = json!({"waiting": {"reason": reason, "message": "the reason why"}});
+            holds(
+                said(
+                    "DaemonSet",
+                    json!({}),
+                    Some(container(&state, json!({}))),
+                    json!({}),
+                ),
+                &["w-new", reason, "the reason why"],
+            );
+        }
+        let unscheduled = json!({"status": {"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"},
+        ]}});
+        holds(
+            said("StatefulSet", json!({}), Some(unscheduled), json!({})),
+            &["w-new", "Unschedulable: 0/3 nodes are available"],
+        );
+    }
+
+    #[test]
+    fn fm34_a_quota_that_lets_no_pod_be_made_is_told() {
+        let status = json!({"status": {"conditions": [
+            {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: pods"},
+        ]}});
+        holds(
+            said("Deployment", json!({}), None, status),
+            &["FailedCreate: exceeded quota: pods"],
+        );
+    }
+
+    #[test]
+    fn what_nothing_replaces_is_told_with_the_command() {
+        let owned = json!({"metadata": {"ownerReferences": [
+            {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "shop", "uid": "x", "controller": true},
+        ]}});
+        for (more, part) in [
+            (json!({}), "nothing restarts it"),
+            (owned, "Rollout shop is not restarted by Tandem"),
+        ] {
+            let found = workloads(vec![pod("p", -5, more)], vec![], vec![], vec![]);
+            let mut consumers = found.judge(&policy(&json!({})), MARK, Some(at(0)));
+            holds(
+                consumers.remove(0).obstacle,
+                &[part, "kubectl -n shop delete pod p"],
+            );
+        }
+    }
+}

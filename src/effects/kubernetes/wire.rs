@@ -163,7 +163,9 @@ fn unreadable(what: &str, error: &serde_json::Error) -> Error {
 
 fn meaning(what: &str, error: kube::Error) -> Error {
     if let kube::Error::Api(status) = &error {
-        if status.is_conflict() {
+        // A patch that names another uid than the object has is not a conflict to the server, but an attempt to
+        // change it.
+        if status.is_conflict() || blames(status, "metadata.uid") {
             return Error::Conflict {
                 what: object(what).to_owned(),
             };
@@ -183,6 +185,12 @@ fn meaning(what: &str, error: kube::Error) -> Error {
         what: what.to_owned(),
         source: Box::new(error),
     }
+}
+
+/// Whether a refusal is about this field.
+fn blames(status: &Status, field: &str) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.any(|cause| cause.field == field)
 }
 
 /// The object without the verb.

@@ -1,0 +1,13 @@
+//! The exact requests of each write, and what answers mean; nothing more is ever asked.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper that fails fails its test"
+)]
+
+mod delivery;
+mod journal;
+mod publish;
+mod server;
+mod workloads;
