@@ -63,10 +63,10 @@ struct Rbac {
     /// File with one or more policies; - for standard input.
     #[arg(short, long)]
     filename: PathBuf,
-    /// Namespace of the controller's ServiceAccount.
+    /// Namespace of the controller's service account.
     #[arg(long, default_value = "tandem-system")]
     account_namespace: String,
-    /// Name of the controller's ServiceAccount.
+    /// Name of the controller's service account.
     #[arg(long, default_value = "tandem")]
     account: String,
 }

@@ -38,7 +38,7 @@ pub struct RotationPolicyStatus {
     /// Finished rotations, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<FinishedRotation>,
-    /// Ready, Reconciling, Stalled, Preflight, CredentialsInSync.
+    /// Ready, Reconciling, Stalled, Preflight, `CredentialsInSync`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -122,7 +122,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let result = tokio::select! {
         () = election.run() => Ok(()),
-        served = server => served.context("the health server ended")?,
+        ended = server => ended.context("the health server ended")?,
         () = &mut work => Err(anyhow::anyhow!("the lease was lost; ending, to begin anew without any memory")),
         () = &mut stop => {
             tracing::info!("stopping between two steps");

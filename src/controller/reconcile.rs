@@ -47,7 +47,7 @@ pub(super) async fn reconcile(policy: Arc<RotationPolicy>, context: Arc<Context>
     let policies: Api<RotationPolicy> = Api::namespaced(context.client.clone(), &namespace);
     context.metrics.turn();
     let action = finalizer(&policies, FINALIZER, policy, async |event| match event {
-        Event::Apply(policy) => take_turn(&policy, &context).await,
+        Event::Apply(policy) => Box::pin(take_turn(&policy, &context)).await,
         // The journal goes with the policy. Wherever a rotation stood, everybody can log in: both users' passwords
         // are valid until the old one is retired, and after that nobody uses it.
         Event::Cleanup(policy) => {
@@ -88,7 +88,7 @@ pub(super) fn on_error(policy: Arc<RotationPolicy>, failure: &Failure, context: 
             tracing::warn!(namespace, policy = name, error = %source, "failed to change the policy's finalizers; trying again");
             Duration::from_secs(5)
         }
-        finalizer::Error::UnnamedObject | finalizer::Error::InvalidFinalizer => Duration::from_secs(60),
+        finalizer::Error::UnnamedObject | finalizer::Error::InvalidFinalizer => Duration::from_mins(1),
     };
     Action::requeue(pause)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::effects::Error;
 
 /// The longest pause.
-const MAX: Duration = Duration::from_secs(60);
+const MAX: Duration = Duration::from_mins(1);
 
 /// Counts the failures in a row of each policy.
 #[derive(Debug, Default)]

@@ -318,10 +318,9 @@ impl Pass<'_> {
         }
         match &self.facts.pending {
             None => Some(look(phase, Query::Pending)),
-            Some(Login::NotYet) => Some(act(phase, set())),
             // Setting it a second time in one turn would only hide that somebody else sets it too (R14).
             Some(Login::WrongPassword) if self.facts.altered => Some(self.wait(phase, Waiting::NotAccepted)),
-            Some(Login::WrongPassword) => Some(act(phase, set())),
+            Some(Login::NotYet | Login::WrongPassword) => Some(act(phase, set())),
             Some(Login::Refused(finding)) => Some(self.wait(phase, Waiting::Refused(finding.clone()))),
             Some(Login::Accepted(found)) => self.other_server(found).map(|why| self.wait(phase, why)),
         }

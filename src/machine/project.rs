@@ -285,7 +285,7 @@ fn conditions(
             "the credential in the application Secret logs in",
         )),
         Some(Err((reason, message))) => {
-            new.push(make(condition::CREDENTIALS_IN_SYNC, false, reason, &message))
+            new.push(make(condition::CREDENTIALS_IN_SYNC, false, reason, &message));
         }
         None => new.extend(carried(old, condition::CREDENTIALS_IN_SYNC)),
     }
@@ -343,7 +343,7 @@ fn notices(
             reason,
             note,
             warning: false,
-        })
+        });
     };
     let before = old.rotation.as_ref().map(|r| (r.number, r.phase.as_str()));
     if let Some(rotation) = &new.rotation {

@@ -64,7 +64,7 @@ pub fn role(policy: &Policy) -> Role {
     let workloads = ["deployments", "statefulsets", "daemonsets"];
     match policy.restart.mode {
         RestartMode::Auto | RestartMode::Controller => {
-            rules.push(any("apps", &workloads, &["list", "patch"]))
+            rules.push(any("apps", &workloads, &["list", "patch"]));
         }
         RestartMode::None => rules.push(any("apps", &workloads, &["list"])),
     }

@@ -81,10 +81,10 @@ pub(super) async fn install(lab: &Lab, stage: &Stage, binary: &Path) -> Result<T
     tandem_lab::eventually("the policy to be ready", LIMIT, async || {
         let status = tandem.status().await?;
         let ready = condition(&status, "Ready");
-        if ready["status"] == "True" {
+        if text(&ready, "/status") == "True" {
             Ok(Some(()))
         } else {
-            bail!("{}", ready["message"])
+            bail!("{}", text(&ready, "/message"))
         }
     })
     .await?;
@@ -132,8 +132,8 @@ impl Tandem {
         let mut said = String::new();
         loop {
             let status = self.status().await?;
-            let rotation = &status["rotation"];
-            let phase = rotation["phase"].as_str().unwrap_or_default();
+            let rotation = status.pointer("/rotation").cloned().unwrap_or_default();
+            let phase = text(&rotation, "/phase");
             if let Some(index) = PHASES.iter().position(|known| *known == phase) {
                 // A phase that was passed over between two looks held no later than the one after it.
                 for passed in PHASES.iter().take(index + 1) {
@@ -142,14 +142,14 @@ impl Tandem {
                     }
                 }
             }
-            let ended = status["lastHandledRotateNow"] == nonce.as_str() && rotation.is_null();
-            let waits = rotation["message"].as_str().unwrap_or_default();
+            let ended = text(&status, "/lastHandledRotateNow") == nonce && rotation.is_null();
+            let waits = text(&rotation, "/message");
             let line = if ended {
                 "Completed".to_owned()
             } else {
                 format!("{phase:<10} {waits}")
             };
-            if line != said && !(phase.is_empty() && !ended) {
+            if line != said && (ended || !phase.is_empty()) {
                 let tally = app.tally()?;
                 let failed = failed(&tally) - failed_before;
                 say(&format!(
@@ -197,14 +197,19 @@ impl Tandem {
 
     async fn status(&self) -> Result<Value> {
         let policy = self.policies.get(POLICY).await?;
-        Ok(policy.data["status"].clone())
+        Ok(policy.data.get("status").cloned().unwrap_or_default())
     }
 }
 
+/// The text at a place; empty when there is none.
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
 fn condition(status: &Value, kind: &str) -> Value {
-    let conditions = status["conditions"].as_array();
+    let conditions = status.get("conditions").and_then(Value::as_array);
     conditions
-        .and_then(|all| all.iter().find(|c| c["type"] == kind))
+        .and_then(|all| all.iter().find(|c| text(c, "/type") == kind))
         .cloned()
         .unwrap_or_default()
 }
