@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use futures::future::try_join_all;
 use tandem::api::spec::{CaKind, OnActiveSessions, RetireMode};
 use tandem::effects::postgres::{Change, Credential, Server, Verifier, Wanted, login, preflight};
-use tandem::machine::facts::{Finding, Login};
+use tandem::effects::{Error, Outcome};
+use tandem::machine::facts::{Finding, Login, Refused};
 use tandem::policy::target::{RoleName, SecretName};
 use tandem::policy::{CaSource, Database, Pair, SecretKeyPair, Tls};
 use tandem::sensitive::Sensitive;
@@ -175,6 +176,16 @@ pub(crate) fn reason(login: &Login) -> &'static str {
         Login::WrongPassword => "(wrong password)",
         Login::Accepted(_) => "(accepted)",
         Login::NotYet => "(not yet)",
+    }
+}
+
+/// Why a change was refused.
+pub(crate) fn refusal(outcome: Result<Outcome, Error>) -> (&'static str, String) {
+    match outcome {
+        Ok(Outcome::Refused(Refused::Otherwise(finding) | Refused::Password(finding))) => {
+            (finding.reason, finding.message)
+        }
+        other => panic!("not refused: {other:?}"),
     }
 }
 

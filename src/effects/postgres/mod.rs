@@ -9,6 +9,7 @@
 //! | `verifier.rs` | SCRAM verifiers |
 //! | `probe.rs` | log in to find out |
 //! | `roles.rs` | change a role, fenced |
+//! | `hush.rs` | what would write a verifier somewhere |
 //! | `sessions.rs` | who is still connected, and ending that |
 //! | `preflight.rs` | everything that a rotation will need |
 //! | `pair.rs` | how the two users differ |
@@ -17,6 +18,7 @@
 
 mod classify;
 mod connect;
+mod hush;
 mod pair;
 mod preflight;
 mod probe;

@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 use super::classify::Failure;
 use super::connect::{Purpose, Session, Trouble};
+use super::hush::visible;
 use super::pair::differences;
 use super::probe::{identity, no_password_asked, prove, unidentified};
-use super::roles::HUSH;
 use super::server::{Credential, Server};
-use super::words::{blocker, quoted, run, warning};
+use super::words::{blocker, quoted, run};
 use crate::api::spec::{OnActiveSessions, RetireMode};
 use crate::machine::facts::{Finding, Identity};
 use crate::machine::project::ACTIVE_LOGIN_FAILED;
@@ -325,49 +325,6 @@ fn grant_with_inheritance(major: u32, role: &str, admin: &RoleName) -> String {
     } else {
         format!("GRANT {role} TO {admin} WITH INHERIT TRUE")
     }
-}
-
-/// Whether verifiers would be written where others read them. A warning: a verifier is no password, but from one that
-/// leaks, a weak password could be guessed.
-async fn visible(
-    session: &mut Session,
-    server: &Server,
-    admin: &RoleName,
-) -> Result<Option<Finding>, Trouble> {
-    // Settings that write as they are now, and that the administrator may not change for its transaction.
-    let may = if session.major() >= 15 {
-        "has_parameter_privilege(name, 'SET')"
-    } else {
-        "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
-    };
-    let sql = format!(
-        "SELECT name FROM unnest($1::text[], $2::text[]) AS p (name, quiet)
-          WHERE name <> 'log_min_error_statement' AND current_setting(name, true) <> quiet AND NOT {may}"
-    );
-    let (names, quiet): (Vec<&str>, Vec<&str>) = HUSH.into_iter().unzip();
-    let rows = session.query(&sql, &[&names, &quiet]).await?;
-    let loud: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    if loud.is_empty() {
-        return Ok(None);
-    }
-    let mend = if session.major() >= 15 {
-        let admin = quoted(admin);
-        // An error would write the statement too, whatever the others say.
-        run(&format!(
-            "GRANT SET ON PARAMETER {}, log_min_error_statement TO {admin}",
-            loud.join(", ")
-        ))
-    } else {
-        "from PostgreSQL 15 on, GRANT SET ON PARAMETER lets Tandem silence them".into()
-    };
-    Ok(Some(warning(
-        "VerifiersVisible",
-        format!(
-            "{} writes the SCRAM verifiers that Tandem sets to its log or statistics ({}); {mend}",
-            server.at(),
-            loud.join(", ")
-        ),
-    )))
 }
 
 /// The active user's own login, with everything that will be asked of the standby.

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::classify::{Failure, is_fence};
 use super::connect::{Purpose, Session, Trouble};
+use super::hush::hush;
 use super::preflight::change_right;
 use super::probe::unidentified;
 use super::server::{Credential, Server};
@@ -16,16 +17,6 @@ use super::words::{blocker, quoted, run};
 use crate::effects::{Error, Outcome};
 use crate::machine::facts::{Finding, Identity, Refused};
 use crate::policy::target::RoleName;
-
-/// What would write the verifier somewhere, and the value that stops it. Sampling of whole transactions is decided
-/// when one begins, so it is beyond reach here.
-pub(super) const HUSH: [(&str, &str); 5] = [
-    ("log_statement", "none"),
-    ("log_min_duration_statement", "-1"),
-    ("log_min_duration_sample", "-1"),
-    ("log_min_error_statement", "panic"),
-    ("pg_stat_statements.track_utility", "off"),
-];
 
 /// Microseconds since 1970 by the server's clock: no time zone or date style to misread.
 pub(super) const CLOCK: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::int8";
@@ -92,7 +83,10 @@ pub async fn change(server: &Server, admin: &Credential, change: Change<'_>) -> 
         .saturating_add(i64::try_from(left.as_micros()).unwrap_or(i64::MAX));
 
     let what = || format!("change role {} at {}", quoted(change.user), server.at());
-    let begin = session.batch(&begin(&start.hushable, left), until).await;
+    let hush = hush(&mut session)
+        .await
+        .map_err(|trouble| unknown(what(), &trouble))?;
+    let begin = session.batch(&begin(&hush, left), until).await;
     begin.map_err(|trouble| unknown(what(), &trouble))?;
     // What was said so far was about other things.
     session.take_notices();
@@ -138,48 +132,27 @@ struct Start {
     system: String,
     in_recovery: bool,
     clock: i64,
-    hushable: Vec<String>,
 }
 
 impl Start {
     async fn read(session: &mut Session) -> Result<Self, Trouble> {
-        // Asked for, not tried: a refused SET would end the transaction and stand in the log.
-        let may = if session.major() >= 15 {
-            "has_parameter_privilege(name, 'SET')"
-        } else {
-            "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
-        };
         let sql = format!(
-            "SELECT (SELECT system_identifier FROM pg_control_system())::text, pg_is_in_recovery(), {CLOCK},
-                    (SELECT coalesce(array_agg(name), '{{}}') FROM unnest($1::text[]) AS p (name)
-                      WHERE current_setting(name, true) IS NOT NULL AND {may})"
+            "SELECT (SELECT system_identifier FROM pg_control_system())::text, pg_is_in_recovery(), {CLOCK}"
         );
-        let names: Vec<&str> = HUSH.iter().map(|(name, _)| *name).collect();
-        let row = session.row(&sql, &[&names]).await?;
+        let row = session.row(&sql, &[]).await?;
         Ok(Self {
             system: row.get(0),
             in_recovery: row.get(1),
             clock: row.get(2),
-            hushable: row.get(3),
         })
     }
 }
 
-fn begin(hushable: &[String], left: Duration) -> String {
+fn begin(hush: &str, left: Duration) -> String {
     let limit = left.min(STATEMENT_LIMIT).as_millis().max(1);
-    let mut sql = format!(
-        "BEGIN; SET LOCAL statement_timeout = {limit}; SET LOCAL idle_in_transaction_session_timeout = {limit}"
-    );
-    for (name, value) in HUSH {
-        if hushable.iter().any(|allowed| allowed == name) {
-            sql.push_str("; SET LOCAL ");
-            sql.push_str(name);
-            sql.push_str(" = '");
-            sql.push_str(value);
-            sql.push('\'');
-        }
-    }
-    sql
+    format!(
+        "BEGIN; SET LOCAL statement_timeout = {limit}; SET LOCAL idle_in_transaction_session_timeout = {limit}{hush}"
+    )
 }
 
 /// The only text that contains a verifier. Being a [`Verifier`], it cannot end the literal.
@@ -302,17 +275,16 @@ mod tests {
     }
 
     #[test]
-    fn fm28_only_what_is_granted_is_hushed() {
-        let granted = ["log_statement".to_owned(), "log_min_error_statement".to_owned()];
-        assert_eq!(
-            begin(&granted, Duration::from_secs(4)),
-            "BEGIN; SET LOCAL statement_timeout = 4000; SET LOCAL idle_in_transaction_session_timeout = 4000; \
-             SET LOCAL log_statement = 'none'; SET LOCAL log_min_error_statement = 'panic'"
-        );
-        assert_eq!(
-            begin(&[], Duration::from_mins(5)),
-            "BEGIN; SET LOCAL statement_timeout = 15000; SET LOCAL idle_in_transaction_session_timeout = 15000"
-        );
+    fn fm10_no_statement_and_no_pause_is_allowed_to_outlast_the_lease() {
+        let limits = |limit: &str| {
+            format!(
+                "BEGIN; SET LOCAL statement_timeout = {limit}; SET LOCAL idle_in_transaction_session_timeout = {limit}"
+            )
+        };
+        assert_eq!(begin("", Duration::from_secs(4)), limits("4000"));
+        assert_eq!(begin("", Duration::from_mins(5)), limits("15000"));
+        // Zero would mean no limit at all.
+        assert_eq!(begin("", Duration::from_micros(1)), limits("1"));
     }
 
     #[test]
