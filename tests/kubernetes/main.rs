@@ -3,7 +3,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::needless_pass_by_value,
     reason = "a helper that fails fails its test"
 )]
 

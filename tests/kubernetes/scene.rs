@@ -209,7 +209,7 @@ impl Scene {
         let pods: Api<Pod> = self.namespace.api();
         eventually(
             format!("{count} running pods of {app}"),
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             async || {
                 let list = pods
                     .list(&ListParams::default().labels(&format!("app={app}")))

@@ -8,21 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Cluster;
 use super::obstacles::obstacle;
+use super::owners::{Owner, Owners, Workload, name};
 use super::uses::uses;
 use crate::api::restart_key;
-use crate::api::spec::TargetKind;
 use crate::effects::Error;
 use crate::machine::facts::{Consumer, Finding};
 use crate::policy::Policy;
 use crate::policy::target::{ConsumerKind, ConsumerRef, Target};
-
-/// Label by which a Deployment names its `ReplicaSets`.
-const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// The pods and workloads of a namespace.
 #[derive(Clone, Debug, Default)]
@@ -34,19 +31,9 @@ pub struct Workloads {
     pub(super) daemon_sets: Vec<DaemonSet>,
 }
 
-/// A workload of any kind.
-#[derive(Clone, Copy)]
-pub(super) enum Workload<'a> {
-    Deployment(&'a Deployment),
-    StatefulSet(&'a StatefulSet),
-    DaemonSet(&'a DaemonSet),
-}
-
 /// What one consumer consists of.
-#[derive(Default)]
 struct Group<'a> {
-    uid: String,
-    workload: Option<Workload<'a>>,
+    owner: Owner<'a>,
     old: Vec<&'a Pod>,
     new: Vec<&'a Pod>,
 }
@@ -95,10 +82,11 @@ impl Workloads {
         .into_iter()
         .map(|(reference, group)| {
             let template = group
+                .owner
                 .workload
                 .and_then(|workload| workload.template().metadata.as_ref());
             Consumer {
-                uid: group.uid.clone(),
+                uid: group.owner.uid.clone(),
                 marked: template.is_some_and(marked),
                 old_pods: group
                     .old
@@ -112,7 +100,7 @@ impl Workloads {
                         obstacle(
                             &self.namespace,
                             &reference,
-                            group.workload,
+                            group.owner.workload,
                             &group.old,
                             &group.new,
                         )
@@ -194,7 +182,7 @@ impl Workloads {
             // The node's own address, which all pods in its network share.
             return format!("node {node}");
         }
-        let (owner, _) = self.owner(pod);
+        let owner = Owners::of(self.all()).of_pod(pod).reference;
         let pod = name(&pod.metadata);
         if owner.kind == ConsumerKind::Pod {
             format!("pod {pod}")
@@ -219,31 +207,26 @@ impl Workloads {
                     .iter()
                     .any(|target| is_target(target, *workload))
             })
-            .map(Workload::reference)
+            .map(|workload| Owner::from(workload).reference)
             .collect();
+        let owners = Owners::of(self.all());
         let mut groups: BTreeMap<ConsumerRef, Group<'a>> = BTreeMap::new();
         for workload in self.all() {
+            let owner = Owner::from(workload);
             let spec = workload.template().spec.as_ref();
-            let reference = workload.reference();
-            if targets.contains(&reference) || spec.is_some_and(|spec| uses(spec, secret)) {
-                groups.insert(reference, Group::of(workload));
+            if targets.contains(&owner.reference) || spec.is_some_and(|spec| uses(spec, secret)) {
+                groups.insert(owner.reference.clone(), Group::of(owner));
             }
         }
         for pod in self.pods.iter().filter(|pod| is_alive(pod)) {
-            let (reference, uid) = self.owner(pod);
-            if !targets.contains(&reference) && !pod.spec.as_ref().is_some_and(|spec| uses(spec, secret)) {
+            let owner = owners.of_pod(pod);
+            if !targets.contains(&owner.reference)
+                && !pod.spec.as_ref().is_some_and(|spec| uses(spec, secret))
+            {
                 continue;
             }
-            let workload = self.all().find(|workload| workload.reference() == reference);
-            let group = groups.entry(reference).or_insert_with(|| {
-                workload.map_or_else(
-                    || Group {
-                        uid,
-                        ..Group::default()
-                    },
-                    Group::of,
-                )
-            });
+            let reference = owner.reference.clone();
+            let group = groups.entry(reference).or_insert_with(|| Group::of(owner));
             if is_new(pod) {
                 group.new.push(pod);
             } else {
@@ -260,93 +243,14 @@ impl Workloads {
             .chain(stateful_sets)
             .chain(self.daemon_sets.iter().map(Workload::DaemonSet))
     }
-
-    /// The consumer that a pod belongs to, with its uid. Kinds are told apart by their group too: others have a
-    /// `StatefulSet` of their own.
-    fn owner(&self, pod: &Pod) -> (ConsumerRef, String) {
-        let controller = pod
-            .metadata
-            .owner_references
-            .iter()
-            .flatten()
-            .find(|owner| owner.controller == Some(true));
-        let found = controller.and_then(|owner| {
-            let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
-            match (group, owner.kind.as_str()) {
-                ("apps", "ReplicaSet") => self.deployment_of(pod, &owner.name),
-                ("apps", "StatefulSet" | "DaemonSet") => {
-                    self.all().find(|workload| uid(workload.metadata()) == owner.uid)
-                }
-                _ => None,
-            }
-            .map(|workload| (workload.reference(), uid(workload.metadata()).to_owned()))
-            .or_else(|| {
-                let job = ConsumerRef {
-                    kind: ConsumerKind::Job,
-                    name: owner.name.clone(),
-                };
-                (group == "batch" && owner.kind == "Job").then(|| (job, owner.uid.clone()))
-            })
-        });
-        found.unwrap_or_else(|| {
-            let reference = ConsumerRef {
-                kind: ConsumerKind::Pod,
-                name: name(&pod.metadata).to_owned(),
-            };
-            (reference, uid(&pod.metadata).to_owned())
-        })
-    }
-
-    /// A Deployment calls its `ReplicaSets` by its own name and the template's hash, which saves listing them.
-    fn deployment_of(&self, pod: &Pod, replica_set: &str) -> Option<Workload<'_>> {
-        let hash = pod.metadata.labels.as_ref()?.get(TEMPLATE_HASH)?;
-        let deployment = replica_set.strip_suffix(hash.as_str())?.strip_suffix('-')?;
-        self.deployments
-            .iter()
-            .find(|d| name(&d.metadata) == deployment)
-            .map(Workload::Deployment)
-    }
-}
-
-impl<'a> Workload<'a> {
-    fn metadata(self) -> &'a ObjectMeta {
-        match self {
-            Self::Deployment(workload) => &workload.metadata,
-            Self::StatefulSet(workload) => &workload.metadata,
-            Self::DaemonSet(workload) => &workload.metadata,
-        }
-    }
-
-    fn template(self) -> &'a PodTemplateSpec {
-        match self {
-            Self::Deployment(workload) => &workload.spec.template,
-            Self::StatefulSet(workload) => &workload.spec.template,
-            Self::DaemonSet(workload) => &workload.spec.template,
-        }
-    }
-
-    fn kind(self) -> TargetKind {
-        match self {
-            Self::Deployment(_) => TargetKind::Deployment,
-            Self::StatefulSet(_) => TargetKind::StatefulSet,
-            Self::DaemonSet(_) => TargetKind::DaemonSet,
-        }
-    }
-
-    fn reference(self) -> ConsumerRef {
-        ConsumerRef {
-            kind: ConsumerKind::Workload(self.kind()),
-            name: name(self.metadata()).to_owned(),
-        }
-    }
 }
 
 impl<'a> Group<'a> {
-    fn of(workload: Workload<'a>) -> Self {
+    fn of(owner: Owner<'a>) -> Self {
         Self {
-            uid: uid(workload.metadata()).to_owned(),
-            workload: Some(workload),
-            ..Self::default()
+            owner,
+            old: Vec::new(),
+            new: Vec::new(),
         }
     }
 }
@@ -393,15 +297,6 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
         && conditions
             .into_iter()
             .any(|c| c.type_ == "Ready" && c.status == "True")
-}
-
-/// Name of an object that has one.
-pub(super) fn name(metadata: &ObjectMeta) -> &str {
-    metadata.name.as_deref().unwrap_or_default()
-}
-
-fn uid(metadata: &ObjectMeta) -> &str {
-    metadata.uid.as_deref().unwrap_or_default()
 }
 
 fn warning(reason: &'static str, message: String) -> Finding {

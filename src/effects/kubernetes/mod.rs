@@ -8,6 +8,7 @@
 //! | [`references`] | the administrator's credential and the certificate authority, read afresh at each use |
 //! | [`consumers`] | which workloads and pods use the credential, and which of them are old |
 //! | `uses` | whether a pod's spec names the Secret |
+//! | `owners` | which workload a pod belongs to |
 //! | `obstacles` | why a rollout does not go on |
 //! | [`rollout`] | the restart of one workload |
 //! | [`access`] | whether this process may do what a rotation will need |
@@ -24,6 +25,7 @@ pub mod consumers;
 mod fixtures;
 pub mod journal;
 mod obstacles;
+mod owners;
 pub mod publish;
 pub mod references;
 pub mod rollout;

@@ -5,7 +5,8 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
-use super::consumers::{Workload, is_ready, name};
+use super::consumers::is_ready;
+use super::owners::{Workload, controller, name};
 use crate::policy::target::{ConsumerKind, ConsumerRef};
 
 /// Reasons for which a container waits whose messages come from the kubelet alone.
@@ -179,10 +180,7 @@ fn unmanaged(consumer: &ConsumerRef, old: &[&Pod], delete: &impl Fn() -> String)
             Some("a running Job is never stopped; it is waited for until it ends".to_owned())
         }
         ConsumerKind::Pod => {
-            let owners = old
-                .iter()
-                .flat_map(|pod| pod.metadata.owner_references.iter().flatten());
-            let owner = owners.into_iter().find(|owner| owner.controller == Some(true));
+            let owner = old.iter().find_map(|pod| controller(pod));
             Some(match owner {
                 Some(owner) => format!(
                     "{} {} is not restarted by Tandem; replace the pod with: {}",
