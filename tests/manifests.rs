@@ -1,6 +1,12 @@
 //! Generated manifests are what the program prints, examples mean something, and the API server refuses at admission
 //! what a rule can refuse.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper that fails fails its test"
+)]
+
 use serde_json::{Value, json};
 use tandem::api::RotationPolicy;
 use tandem::manifest;

@@ -8,7 +8,7 @@ use tandem::machine::{Journal, Loaded};
 use crate::server::{Asked, PASSWORD, asked, base64, policy, refusal, sensitive};
 
 /// The journal Secret with this data.
-fn journal_object(data: Value) -> Value {
+fn journal_object(data: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": "tandem.dev/journal",
         "metadata": {

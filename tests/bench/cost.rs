@@ -118,7 +118,7 @@ async fn many_policies(lab: &Lab) -> Result<()> {
     let names: Vec<usize> = (1..=MANY).collect();
     let secrets: Api<Secret> = scene.stage.namespace.api();
     let policies: Vec<Value> = names.iter().map(|i| policy(&scene, *i)).collect();
-    let rules = json!({
+    let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "many"},
         "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch", "update"]}],
     });
@@ -127,17 +127,21 @@ async fn many_policies(lab: &Lab) -> Result<()> {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "many"},
         "subjects": [{"kind": "ServiceAccount", "name": scene.controller.service_account(), "namespace": scene.controller.namespace()}],
     });
-    for object in [rules, binding] {
+    for object in [role, binding] {
         lab.apply(Some(scene.namespace()), &object.to_string()).await?;
     }
+    let (secrets, scene_policies) = (&secrets, &scene.policies);
     futures::stream::iter(&policies)
-        .map(|policy| async {
-            let name = policy["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            let user = policy["spec"]["users"][0].clone();
-            let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"username": user, "password": "many"}});
+        .map(|policy| async move {
+            let name = policy["metadata"]["name"].as_str().unwrap_or_default();
+            let user = &policy["spec"]["users"][0];
+            let secret = json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+                "stringData": {"username": user, "password": "many"},
+            });
             let params = PatchParams::apply("bench");
-            secrets.patch(&name, &params, &Patch::Apply(secret)).await?;
-            scene.policies.patch(&name, &params, &Patch::Apply(policy)).await?;
+            secrets.patch(name, &params, &Patch::Apply(secret)).await?;
+            scene_policies.patch(name, &params, &Patch::Apply(policy)).await?;
             anyhow::Ok(())
         })
         .buffer_unordered(16)

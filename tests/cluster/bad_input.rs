@@ -235,8 +235,7 @@ fn fm14_a_journal_of_another_release_is_refused_and_not_guessed_at() {
             &lab,
             &scene,
             r#"{"schema": 99, "policy": "x", "number": 7, "phase": "Teleported"}"#,
-        )
-        .await?;
+        )?;
         scene.ask().await?;
         let message = scene.reason("JournalCorrupt").await?;
         ensure!(
@@ -260,7 +259,7 @@ fn fm14_a_journal_of_another_release_is_refused_and_not_guessed_at() {
     });
 }
 
-async fn spoil(lab: &Lab, scene: &Scene, journal: &str) -> Result<()> {
+fn spoil(lab: &Lab, scene: &Scene, journal: &str) -> Result<()> {
     let patch = json!({"stringData": {"journal.json": journal}}).to_string();
     lab.kubectl(&[
         "-n",

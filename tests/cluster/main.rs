@@ -1,7 +1,10 @@
 //! The shipped Deployment on a real cluster, with real PostgreSQL and applications that log in all the time.
 
+#![allow(clippy::indexing_slicing, reason = "a helper that fails fails its test")]
+
 mod bad_input;
 mod failure_modes;
+#[expect(unreachable_pub, reason = "the simulator shows it to the explorer, and here nobody else looks")]
 #[path = "../sim/happy.rs"]
 mod happy;
 mod killed;
