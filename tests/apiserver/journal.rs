@@ -21,7 +21,7 @@ fn journal_object(data: &Value) -> Value {
 }
 
 async fn found(data: Value) -> JournalSecret {
-    let (journal, asked) = asked(vec![(200, journal_object(data))], async |cluster| {
+    let (journal, asked) = asked(vec![(200, journal_object(&data))], async |cluster| {
         cluster.journal("app", "uid-1").await
     })
     .await;
@@ -40,7 +40,7 @@ const OWNER: &str = r#"[{"apiVersion":"tandem.dev/v1alpha1","controller":true,"k
 #[tokio::test]
 async fn a_journal_is_made_by_an_apply_that_carries_no_data_and_takes_nothing_over() {
     let absent = refusal(404, "NotFound", "secrets \"app-tandem\" not found");
-    let (outcome, asked) = asked(vec![absent, (201, journal_object(json!({})))], async |cluster| {
+    let (outcome, asked) = asked(vec![absent, (201, journal_object(&json!({})))], async |cluster| {
         let journal = cluster.journal("app", "uid-1").await.unwrap();
         cluster
             .record(&policy(), &journal, &Journal::new("uid-1"), None)
@@ -75,7 +75,7 @@ async fn a_journal_is_replaced_whole_in_the_version_it_was_read_with() {
         retiring_verifier: sensitive("rv"),
         previous_password: None,
     };
-    let (outcome, asked) = asked(vec![(200, journal_object(json!({})))], async |cluster| {
+    let (outcome, asked) = asked(vec![(200, journal_object(&json!({})))], async |cluster| {
         cluster.record(&policy(), &journal, &next, Some(&material)).await
     })
     .await;
