@@ -132,6 +132,12 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
             },
         );
     }
+    let Some(secret) = &facts.secret else {
+        return look(Phase::Idle, Query::Secret);
+    };
+    if let Some(flaw) = outdated(journal, secret) {
+        return wait(Phase::Idle, now + SLOW, Waiting::JournalCorrupt(flaw));
+    }
     let (trigger, scheduled) = due(policy, journal, now);
     let Some(preflight) = &facts.preflight else {
         return look(Phase::Idle, Query::Preflight);
@@ -160,6 +166,24 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
         return wait(Phase::Prepared, opens, Waiting::Window(opens));
     }
     stage(policy, journal, preflight, active, trigger, now)
+}
+
+/// A journal that knows less than the Secret was restored from an old backup, or was begun afresh by mistake. Pods may
+/// still hold the password that its next rotation would replace.
+fn outdated(journal: &Journal, secret: &SecretSeen) -> Option<String> {
+    let SecretSeen::Present {
+        delivered: Some(delivered),
+        ..
+    } = secret
+    else {
+        return None;
+    };
+    (delivered.number > journal.number).then(|| {
+        format!(
+            "it ends with rotation {}, and the application Secret was delivered by rotation {}",
+            journal.number, delivered.number
+        )
+    })
 }
 
 fn stage(
@@ -253,6 +277,9 @@ struct Pass<'a> {
 impl Pass<'_> {
     /// Which side of the flip are we on? Only the application Secret knows.
     fn rotate(&self) -> Decision {
+        if let Some(flaw) = self.facts.secret.as_ref().and_then(|secret| outdated(self.journal, secret)) {
+            return wait(Phase::Staged, self.now + SLOW, Waiting::JournalCorrupt(flaw));
+        }
         match &self.facts.secret {
             None => look(Phase::Staged, Query::Secret),
             Some(SecretSeen::Missing) => self.wait(Phase::Staged, Waiting::SecretMissing),

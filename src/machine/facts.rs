@@ -201,18 +201,32 @@ impl Facts {
             ..Self::default()
         };
         match action {
+            // Another rotation, of which nothing has been done yet.
             Action::Record {
-                entry: Entry::Stage | Entry::Regenerate,
+                entry: Entry::Stage,
+                ..
+            } => {
+                next = Self {
+                    pending: Some(Login::NotYet),
+                    ..Self::default()
+                };
+            }
+            Action::Record {
+                entry: Entry::Regenerate,
                 ..
             } => {
                 next.pending = Some(Login::NotYet);
                 next.altered = false;
             }
+            Action::Record {
+                entry: Entry::Finish | Entry::Recover,
+                ..
+            } => next = Self::default(),
             Action::SetVerifier { .. } => next.altered = true,
             Action::Retire { .. } => next.retired = true,
             Action::Terminate { .. } => next.terminated = true,
             Action::Record {
-                entry: Entry::Adopt | Entry::Reschedule | Entry::Recover | Entry::RollOut | Entry::Finish,
+                entry: Entry::Adopt | Entry::Reschedule | Entry::RollOut,
                 ..
             }
             | Action::Flip { .. }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::next_scheduled;
-use super::facts::{Facts, Finding, Login, SecretSeen, Sessions};
+use super::facts::{Facts, Finding, Login, Preflight, SecretSeen, Sessions};
 use super::journal::{Finished, Loaded};
 use super::phase::Phase;
 use super::step::{Decision, Step, Waiting};
@@ -232,6 +232,13 @@ fn conditions(
         condition(type_, holds, reason, message, policy.generation, now)
     };
     let (ready, reconciling, stalled, reason, message) = match &decision.step {
+        Step::Rest { .. } if policy.deleting => (
+            false,
+            false,
+            false,
+            "Deleting",
+            "the policy is being deleted; nothing more is changed".to_owned(),
+        ),
         Step::Rest { .. } => (
             true,
             false,
@@ -248,7 +255,10 @@ fn conditions(
         ),
         Step::Wait { why, .. } => {
             let said = words(policy, why);
-            let idle = decision.phase == Phase::Idle && *why == Waiting::Suspended;
+            // Suspension hides what preflight found, so Ready asks it itself.
+            let idle = decision.phase == Phase::Idle
+                && *why == Waiting::Suspended
+                && facts.preflight.as_ref().is_some_and(Preflight::passed);
             let stalled = said.weight == Weight::Stalled;
             (
                 idle,
