@@ -86,6 +86,13 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
         | SecretSeen::Present { delivered: None, .. }
         | SecretSeen::Missing => None,
     };
+    if let SecretSeen::Present {
+        delivered: Some(delivered),
+        ..
+    } = secret
+    {
+        next.number = delivered.number;
+    }
     let Some((active, other, delivered)) = lost else {
         return act(
             Phase::Idle,
@@ -95,7 +102,6 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
             },
         );
     };
-    next.number = delivered.number.max(1);
     next.handled.clone_from(&delivered.nonce);
     next.rotation = Some(Rotation {
         trigger: Trigger::Recovery,
@@ -277,7 +283,12 @@ struct Pass<'a> {
 impl Pass<'_> {
     /// Which side of the flip are we on? Only the application Secret knows.
     fn rotate(&self) -> Decision {
-        if let Some(flaw) = self.facts.secret.as_ref().and_then(|secret| outdated(self.journal, secret)) {
+        if let Some(flaw) = self
+            .facts
+            .secret
+            .as_ref()
+            .and_then(|secret| outdated(self.journal, secret))
+        {
             return wait(Phase::Staged, self.now + SLOW, Waiting::JournalCorrupt(flaw));
         }
         match &self.facts.secret {

@@ -203,8 +203,7 @@ impl Facts {
         match action {
             // Another rotation, of which nothing has been done yet.
             Action::Record {
-                entry: Entry::Stage,
-                ..
+                entry: Entry::Stage, ..
             } => {
                 next = Self {
                     pending: Some(Login::NotYet),

@@ -1,5 +1,13 @@
 //! What a rotation costs: `cargo bench`. Figures are printed, never asserted; those that compare are of one run.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::items_after_statements,
+    reason = "a benchmark prints, and fails by panicking"
+)]
+
 #[allow(
     dead_code,
     reason = "the scene of the cluster tests, of which a benchmark needs less"
@@ -26,7 +34,7 @@ use scene::Scene;
 
 const QUIET_FOR: Duration = Duration::from_secs(1);
 const MANY: usize = 1_000;
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 fn main() {
     decisions();

@@ -4,7 +4,10 @@
 
 mod bad_input;
 mod failure_modes;
-#[expect(unreachable_pub, reason = "the simulator shows it to the explorer, and here nobody else looks")]
+#[expect(
+    unreachable_pub,
+    reason = "the simulator shows it to the explorer, and here nobody else looks"
+)]
 #[path = "../sim/happy.rs"]
 mod happy;
 mod killed;
