@@ -7,6 +7,9 @@
     reason = "a helper that fails fails its test"
 )]
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 use tandem::api::RotationPolicy;
 use tandem::manifest;
@@ -237,5 +240,43 @@ fn merge(target: &mut Value, change: &Value) {
             }
         }
         (target, change) => *target = change.clone(),
+    }
+}
+
+#[test]
+fn each_failure_mode_of_the_documentation_has_a_test() {
+    let mut names = String::new();
+    for folder in ["src", "tests"] {
+        collect(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut names);
+    }
+    let table = include_str!("../docs/failure-modes.md");
+    let numbers: Vec<u32> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(' ')?.0.parse().ok())
+        .collect();
+    assert!(numbers.len() > 30, "the table was not read: {numbers:?}");
+    // `fm01_to_fm08_…` stands for all between.
+    let range = names.contains("fn fm01_to_fm08_");
+    let has = |n: u32| names.contains(&format!("fm{n:02}_")) || (range && (1..=8).contains(&n));
+    let without: Vec<u32> = numbers.into_iter().filter(|n| !has(*n)).collect();
+    assert_eq!(without, Vec::<u32>::new(), "these have no test");
+}
+
+/// The names of all test functions below a folder.
+fn collect(folder: PathBuf, names: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(path).unwrap();
+            for line in text
+                .lines()
+                .filter(|line| line.trim_start().starts_with("fn fm") || line.contains("async fn fm"))
+            {
+                names.push_str(line);
+                names.push('\n');
+            }
+        }
     }
 }

@@ -51,7 +51,10 @@ mod tests {
 
     use super::uses;
 
-    #[expect(clippy::needless_pass_by_value, reason = "each caller makes the value on the spot")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "each caller makes the value on the spot"
+    )]
     fn spec(extra: Value) -> k8s_openapi::api::core::v1::PodSpec {
         let mut spec = json!({"containers": [{"name": "main"}]});
         spec.as_object_mut()
