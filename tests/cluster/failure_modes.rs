@@ -331,6 +331,56 @@ fn fm38_nothing_running_needs_no_restart_and_a_running_job_is_waited_for() {
 }
 
 #[test]
+fn fm39_a_session_that_nobody_expected_is_named_and_waited_for_or_ended_as_asked() {
+    tandem_lab::run(|lab| async move {
+        let scene = Scene::new(&lab, "laggard", json!({})).await?;
+        let (before, database) = (scene.credential().await?, &scene.stage.pair.database);
+        let report = scene
+            .stage
+            .postgres
+            .connect_as(&before.user, &before.password, database)
+            .await?;
+        report
+            .batch_execute("SET application_name = 'monthly report'")
+            .await?;
+        let nonce = scene.ask().await?;
+        let message = scene.reason("WaitingForSessions").await?;
+        ensure!(message.contains("monthly report"), "{message}");
+        ensure!(scene.logs_in(&before).await, "the old password must stay valid");
+        let laggards = scene.status().await?.laggards;
+        ensure!(
+            laggards.iter().any(|l| l.application_name == "monthly report"),
+            "{laggards:?}"
+        );
+        drop(report);
+        scene.completed(&nonce).await?;
+        scene.sound(&before, &[]).await?;
+
+        // Ended when the time is over, where that is asked for and allowed.
+        scene
+            .stage
+            .postgres
+            .sql("postgres", "GRANT pg_signal_backend TO rotator")
+            .await?;
+        scene
+            .patch(json!({"spec": {"drain": {"timeout": "2s", "onActiveSessions": "Terminate"}}}))
+            .await?;
+        let before = scene.credential().await?;
+        let report = scene
+            .stage
+            .postgres
+            .connect_as(&before.user, &before.password, database)
+            .await?;
+        scene.rotate().await?;
+        ensure!(
+            report.batch_execute("SELECT 1").await.is_err(),
+            "the session was not ended"
+        );
+        scene.sound(&before, &[]).await
+    });
+}
+
+#[test]
 fn fm40_an_idle_pod_without_a_session_still_counts() {
     tandem_lab::run(|lab| async move {
         let scene = Scene::new(&lab, "idle", json!({})).await?;

@@ -118,3 +118,37 @@ fn fm10_two_controllers_at_once_end_in_one_rotation() {
         Ok(())
     });
 }
+
+/// A leader that is told to stop does so between two writes and gives the lease up; the other replica goes on at once.
+#[test]
+fn a_leader_that_is_told_to_stop_in_the_middle_hands_over() {
+    tandem_lab::run(|lab| async move {
+        let options = ControllerOptions::default().replicas(2);
+        let scene = Scene::unready(
+            &lab,
+            "handover",
+            json!({"spec": {"retire": {"after": "3s"}}}),
+            options,
+        )
+        .await?;
+        scene.ready().await?;
+        let app = scene.app("app", 2).await?;
+        let before = scene.credential().await?;
+        let leader = scene.controller.leader().await?.context("nobody leads")?;
+        let nonce = scene.ask().await?;
+        scene.phase("Delivered").await?;
+        lab.kubectl(&[
+            "-n",
+            scene.controller.namespace(),
+            "delete",
+            "pod",
+            &leader,
+            "--wait=false",
+        ])?;
+        scene.completed(&nonce).await?;
+        scene.sound(&before, &[&app]).await?;
+        let next = scene.controller.leader().await?;
+        ensure!(next.as_ref() != Some(&leader), "{leader} still leads");
+        Ok(())
+    });
+}
