@@ -10,6 +10,8 @@
 //! 7. [`controller`]: the pulse; it makes the machine turn.
 //! 8. [`args`]: flags, and the wiring of everything.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod api;
 pub mod args;
 pub mod controller;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, PostParams};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::effects::ambient::Ambient;
 use crate::effects::leadership::Leadership;
 
 /// How long a lease is valid after its last renewal.
@@ -133,7 +133,7 @@ fn holder(lease: &Lease) -> Option<&String> {
 
 fn claim(lease: &Lease, identity: &str) -> Lease {
     let old = lease.spec.clone().unwrap_or_default();
-    let now = MicroTime(Timestamp::now());
+    let now = MicroTime(Ambient.now());
     let ours = holder(lease).is_some_and(|holder| holder == identity);
     let spec = LeaseSpec {
         holder_identity: Some(identity.to_owned()),

@@ -63,6 +63,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let client = Client::try_from(config).context("failed to make a client for the API server")?;
     let metrics = Arc::new(Metrics::default());
     let readiness = Readiness::default();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one task besides the turns; it lives as long as the process"
+    )]
     let server = tokio::spawn(http::serve(
         settings.http_address,
         readiness.clone(),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::finalizer::{self, Event, finalizer};
@@ -14,6 +13,7 @@ use super::retry::Backoff;
 use super::turn::{Machine, Next, turn};
 use crate::api::{FINALIZER, RotationPolicy};
 use crate::effects::Error;
+use crate::effects::ambient::Ambient;
 use crate::effects::live::Hands;
 use crate::telemetry::metrics::Metrics;
 
@@ -65,7 +65,7 @@ async fn take_turn(policy: &RotationPolicy, context: &Context) -> Result<Action,
     Ok(match turn(&Machine, &mut context.hands.world(policy)).await? {
         Next::OnChange => Action::await_change(),
         Next::At(at) => Action::requeue(
-            at.duration_since(Timestamp::now())
+            at.duration_since(Ambient.now())
                 .try_into()
                 .unwrap_or(Duration::ZERO),
         ),

@@ -1,5 +1,10 @@
 //! Time and chance: the only callers of the clock and of the random generator.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the clock and rolls the dice"
+)]
+
 use jiff::Timestamp;
 use rand::RngExt as _;
 use rand::distr::Uniform;
