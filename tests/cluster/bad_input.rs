@@ -279,6 +279,8 @@ fn a_policy_that_was_never_right_begins_to_work_when_its_surroundings_do() {
     tandem_lab::run(|lab| async move {
         let scene = Scene::unready(&lab, "early", json!({}), ControllerOptions::default()).await?;
         scene.stage.postgres.stop(Stop::Fast).await?;
+        // An edit has it looked at again, in case that was done before the server went.
+        scene.patch(json!({"spec": {"password": {"length": 40}}})).await?;
         scene.condition("Ready", "False").await?;
         scene.stage.postgres.start().await?;
         scene.ready().await
