@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use tandem::api::FINALIZER;
-use tandem_lab::{CREDENTIALS_SECRET, ConsumerOptions, Kind, Stop, eventually};
+use tandem_lab::{CREDENTIALS_SECRET, ConsumerOptions, ControllerOptions, Kind, Stop, eventually};
 
 use crate::scene::{LIMIT, POLICY, Scene, unharmed};
 
@@ -472,12 +472,9 @@ fn fm47_suspended_it_stands_still_before_the_next_side_effect() {
 #[test]
 fn fm50_adopting_live_users_rotates_nothing() {
     tandem_lab::run(|lab| async move {
-        let scene = Scene::new(
-            &lab,
-            "adopted",
-            json!({"spec": {"schedule": {"cron": "* * * * *"}, "suspend": true}}),
-        )
-        .await?;
+        let change = json!({"spec": {"schedule": {"cron": "* * * * *"}, "suspend": true}});
+        let scene = Scene::unready(&lab, "adopted", change, ControllerOptions::default()).await?;
+        scene.reason("Suspended").await?;
         let app = scene.app("app", 1).await?;
         let before = scene.credential().await?;
         ensure!(
