@@ -109,6 +109,17 @@ fn adopt() -> Vec<Row> {
             records(Phase::Delivered, Entry::Recover, recovered(ACTIVE, STANDBY)),
         ),
         row(
+            "recover: a mark that was written by hand",
+            policy().nightly(),
+            absent(),
+            nothing().secret(delivered_by(0, STANDBY)),
+            records(
+                Phase::Delivered,
+                Entry::Recover,
+                recovered(STANDBY, ACTIVE).numbered(1),
+            ),
+        ),
+        row(
             "adopt: refused a moment ago",
             policy(),
             absent(),
