@@ -102,6 +102,8 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
             },
         );
     };
+    // A rotation has a number, whatever a hand has written on the Secret; without one the journal would be refused.
+    next.number = next.number.max(1);
     next.handled.clone_from(&delivered.nonce);
     next.rotation = Some(Rotation {
         trigger: Trigger::Recovery,
@@ -208,7 +210,8 @@ fn stage(
         );
     };
     let mut next = journal.clone();
-    next.number += 1;
+    // At its end it stands still, by the rule that numbers have no gap, and does not start anew.
+    next.number = next.number.saturating_add(1);
     if let Trigger::RotateNow(nonce) = &trigger {
         next.handled = Some(nonce.clone());
     }
@@ -461,7 +464,9 @@ impl Pass<'_> {
 
     fn drain(&self, rolled_out_at: Timestamp) -> Decision {
         let phase = Phase::RolledOut;
-        let keep_until = rolled_out_at + self.policy.retire.after;
+        let keep_until = rolled_out_at
+            .checked_add(self.policy.retire.after)
+            .unwrap_or(Timestamp::MAX);
         if keep_until > self.now {
             return wait(phase, keep_until, Waiting::RetireAfter(keep_until));
         }

@@ -76,8 +76,10 @@ fn record(
     match entry {
         Entry::Adopt | Entry::Recover => (!absent).then_some("a journal that is there is never started over"),
         Entry::Reschedule => running.then_some("a running rotation ends on its snapshot"),
-        Entry::Stage => (absent || running || next.number != before + 1 || next.rotation.is_none())
-            .then_some("S4: at most one pending credential, numbered without a gap"),
+        Entry::Stage => {
+            (absent || running || before.checked_add(1) != Some(next.number) || next.rotation.is_none())
+                .then_some("S4: at most one pending credential, numbered without a gap")
+        }
         Entry::Regenerate | Entry::RollOut => (!running || next.rotation.is_none() || next.number != before)
             .then_some("only a running rotation goes on"),
         Entry::Finish => (!running || next.rotation.is_some() || next.number != before)

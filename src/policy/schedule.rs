@@ -127,7 +127,11 @@ impl Schedule {
     /// The first time after `since`.
     #[must_use]
     pub fn next_after(&self, since: Timestamp) -> Option<Timestamp> {
-        let bare = since.checked_sub(self.offset).ok()?;
+        let bare = match self.times {
+            Times::Cron(..) => since.checked_sub(self.offset).ok()?,
+            // Counted from the last rotation; to take the part off first would undo it.
+            Times::Every(_) => since,
+        };
         self.times.after(bare)?.checked_add(self.offset).ok()
     }
 
@@ -141,17 +145,22 @@ impl Schedule {
             return Due::Later(first);
         }
         // Any number of missed times is one: the last of them.
-        let last = self
-            .times
-            .until(now, self.offset)
-            .map_or(first, |last| last.max(first));
+        let last = match &self.times {
+            Times::Cron(..) => self.times.until(now, self.offset).unwrap_or(first).max(first),
+            Times::Every(interval) => last_of(first, *interval, now),
+        };
         let late = now.duration_since(last);
         if late <= self.window.unwrap_or(ON_TIME) {
             return Due::Now(last);
         }
         // With a window, what was missed can be made up for only in the next window, and that is the next due time.
         if self.skip_missed || self.window.is_some() {
-            return Due::Later(self.next_after(now).unwrap_or(Timestamp::MAX));
+            let next = match &self.times {
+                Times::Cron(..) => self.next_after(now),
+                // Counted from `now` it would move on with every look, and never come.
+                Times::Every(interval) => last.checked_add(*interval).ok(),
+            };
+            return Due::Later(next.unwrap_or(Timestamp::MAX));
         }
         Due::Missed(last)
     }
@@ -167,6 +176,13 @@ impl Schedule {
         }
         self.next_after(now).unwrap_or(Timestamp::MAX)
     }
+}
+
+/// The last time not after `now` of an interval that came first at `first`.
+fn last_of(first: Timestamp, interval: SignedDuration, now: Timestamp) -> Timestamp {
+    let since_last = now.duration_since(first).as_nanos() % interval.as_nanos().max(1);
+    now.checked_sub(SignedDuration::from_nanos_i128(since_last))
+        .map_or(first, |last| last.max(first))
 }
 
 impl Times {

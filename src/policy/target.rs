@@ -9,7 +9,7 @@ use crate::api::spec::TargetKind;
 
 /// Name of a PostgreSQL role: 1 to 63 bytes, no NUL, not one of the reserved words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct RoleName(String);
 
 impl RoleName {
@@ -35,6 +35,21 @@ impl RoleName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A name that is read back is checked again: a journal may have been edited by hand.
+impl TryFrom<String> for RoleName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::new(&name)
+    }
+}
+
+impl From<RoleName> for String {
+    fn from(name: RoleName) -> Self {
+        name.0
     }
 }
 

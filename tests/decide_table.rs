@@ -1,0 +1,200 @@
+//! One row for each edge of `docs/states.md`: what is written, remembered and seen, and the one thing to do next.
+//!
+//! The rows stand in `tests/decide_table/`; here is what holds for all of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is how a test fails, in its helpers too"
+)]
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::too_many_lines,
+    clippy::wildcard_imports,
+    clippy::wildcard_enum_match_arm,
+    reason = "a row is read as one line"
+)]
+
+#[path = "decide_table/after_flip.rs"]
+mod after_flip;
+#[path = "decide_table/before_flip.rs"]
+mod before_flip;
+#[path = "decide_table/fixtures.rs"]
+mod fixtures;
+#[path = "decide_table/idle.rs"]
+mod idle;
+#[path = "decide_table/rules.rs"]
+mod rules;
+
+use std::collections::HashSet;
+
+use fixtures::{Row, now};
+use tandem::machine::step::{Entry, Waiting};
+use tandem::machine::{Action, Phase, Query, Step, decide, invariant};
+
+fn table() -> Vec<Row> {
+    [idle::rows(), before_flip::rows(), after_flip::rows()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+#[test]
+fn each_row_is_decided_as_written() {
+    let wrong: Vec<_> = table()
+        .into_iter()
+        .filter_map(|row| {
+            let decided = decide(&row.policy, &row.journal, &row.facts, now());
+            (decided != row.expected).then(|| {
+                format!(
+                    "{}\n  expected {:?}\n  decided  {decided:?}",
+                    row.name, row.expected
+                )
+            })
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_row_has_a_name_of_its_own() {
+    let mut names = HashSet::new();
+    for row in table() {
+        assert!(names.insert(row.name.clone()), "{} stands there twice", row.name);
+    }
+}
+
+#[test]
+fn every_write_of_the_table_is_permitted() {
+    let mut writes = 0;
+    for row in table() {
+        let decided = decide(&row.policy, &row.journal, &row.facts, now());
+        if let Step::Act(action) = decided.step {
+            let verdict = invariant::permits(&row.policy, &row.journal, &row.facts, &action);
+            assert_eq!(verdict, Ok(()), "{}", row.name);
+            writes += 1;
+        }
+    }
+    assert!(writes > 30, "only {writes} rows write");
+}
+
+#[test]
+fn no_row_of_a_suspended_or_deleted_policy_writes() {
+    for mut row in table() {
+        for (suspended, deleting) in [(true, false), (false, true), (true, true)] {
+            row.policy.suspended = suspended;
+            row.policy.deleting = deleting;
+            let decided = decide(&row.policy, &row.journal, &row.facts, now());
+            assert!(!matches!(decided.step, Step::Act(_)), "{}: {decided:?}", row.name);
+        }
+    }
+}
+
+/// Fails to compile when a variant is added, and then fails until a row expects it.
+#[test]
+fn every_phase_question_write_and_reason_is_expected_by_a_row() {
+    let (mut phases, mut steps, mut queries) = ([0; 10], [0; 4], [0; 6]);
+    let (mut actions, mut entries, mut reasons) = ([0; 6], [0; 7], [0; 15]);
+    for Row { expected, .. } in table() {
+        phases[phase(expected.phase)] += 1;
+        match expected.step {
+            Step::Look(q) => {
+                steps[0] += 1;
+                queries[query(q)] += 1;
+            }
+            Step::Act(a) => {
+                steps[1] += 1;
+                actions[action(&a)] += 1;
+                if let Action::Record { entry: e, .. } = a {
+                    entries[entry(e)] += 1;
+                }
+            }
+            Step::Wait { why, .. } => {
+                steps[2] += 1;
+                reasons[reason(&why)] += 1;
+            }
+            Step::Rest { .. } => steps[3] += 1,
+        }
+    }
+    let lists: [(&str, &[u32]); 6] = [
+        ("phases", &phases),
+        ("steps", &steps),
+        ("questions", &queries),
+        ("writes", &actions),
+        ("entries", &entries),
+        ("reasons", &reasons),
+    ];
+    for (what, counts) in lists {
+        assert!(!counts.contains(&0), "{what}: {counts:?}");
+    }
+}
+
+fn phase(phase: Phase) -> usize {
+    match phase {
+        Phase::Idle => 0,
+        Phase::Prepared => 1,
+        Phase::Staged => 2,
+        Phase::Altered => 3,
+        Phase::Verified => 4,
+        Phase::Delivered => 5,
+        Phase::Restarted => 6,
+        Phase::RolledOut => 7,
+        Phase::Drained => 8,
+        Phase::Retired => 9,
+    }
+}
+
+fn query(query: Query) -> usize {
+    match query {
+        Query::Secret => 0,
+        Query::Preflight => 1,
+        Query::Pending => 2,
+        Query::Previous => 3,
+        Query::Consumers => 4,
+        Query::Sessions => 5,
+    }
+}
+
+fn action(action: &Action) -> usize {
+    match action {
+        Action::Record { .. } => 0,
+        Action::SetVerifier { .. } => 1,
+        Action::Flip { .. } => 2,
+        Action::Restart { .. } => 3,
+        Action::Terminate { .. } => 4,
+        Action::Retire { .. } => 5,
+    }
+}
+
+fn entry(entry: Entry) -> usize {
+    match entry {
+        Entry::Adopt => 0,
+        Entry::Reschedule => 1,
+        Entry::Stage => 2,
+        Entry::Regenerate => 3,
+        Entry::Recover => 4,
+        Entry::RollOut => 5,
+        Entry::Finish => 6,
+    }
+}
+
+fn reason(why: &Waiting) -> usize {
+    match why {
+        Waiting::Suspended => 0,
+        Waiting::JournalCorrupt(_) => 1,
+        Waiting::Preflight(_) => 2,
+        Waiting::Window(_) => 3,
+        Waiting::Refused(_) => 4,
+        Waiting::NotAccepted => 5,
+        Waiting::OtherServer { .. } => 6,
+        Waiting::PasswordsRejected(_) => 7,
+        Waiting::SecretMissing => 8,
+        Waiting::SecretChanged(_) => 9,
+        Waiting::Rollout { .. } => 10,
+        Waiting::Sessions { .. } => 11,
+        Waiting::Quiet => 12,
+        Waiting::RetireAfter(_) => 13,
+        Waiting::NotRetired => 14,
+    }
+}

@@ -1,0 +1,662 @@
+//! The parts of a row: a policy, what is remembered, what was seen, and what is to be done about it.
+
+use std::fmt::Display;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tandem::api::RotationPolicy;
+use tandem::api::spec::{OnActiveSessions, RestartMode, RetireMode, TargetKind};
+use tandem::machine::facts::{
+    Consumer, Delivered, Finding, Identity, Laggard, Login, Preflight, Previous, Quiet, Refused, SecretSeen,
+    Sessions,
+};
+use tandem::machine::journal::{Finished, Rotation, ScheduleMark, Trigger};
+use tandem::machine::step::{Behind, Entry, Waiting};
+use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Phase, Query, Step};
+use tandem::policy::Policy;
+use tandem::policy::schedule::Schedule;
+use tandem::policy::target::{ConsumerKind, ConsumerRef, RoleName};
+
+/// Uid of the policy; its last part makes the jitter.
+pub(crate) const UID: &str = "8d0f3a52-4b0e-4f3e-9a55-00000000002a";
+/// The user that the application Secret names before the flip.
+pub(crate) const ACTIVE: &str = "app_a";
+/// The user that takes over.
+pub(crate) const STANDBY: &str = "app_b";
+/// Number of the last rotation that ended.
+pub(crate) const LAST: u64 = 7;
+
+/// The time of every row: midday, nine hours after [`PolicyVerbs::nightly`].
+pub(crate) fn now() -> Timestamp {
+    "2026-11-20T12:00:00Z".parse().unwrap()
+}
+
+/// So long before [`now`].
+pub(crate) fn ago(duration: SignedDuration) -> Timestamp {
+    now() - duration
+}
+
+/// So long after [`now`].
+pub(crate) fn later(duration: SignedDuration) -> Timestamp {
+    now() + duration
+}
+
+pub(crate) const fn secs(n: i64) -> SignedDuration {
+    SignedDuration::from_secs(n)
+}
+
+pub(crate) const fn mins(n: i64) -> SignedDuration {
+    SignedDuration::from_mins(n)
+}
+
+pub(crate) const fn hours(n: i64) -> SignedDuration {
+    SignedDuration::from_hours(n)
+}
+
+pub(crate) fn role(name: &str) -> RoleName {
+    RoleName::new(name).unwrap()
+}
+
+/// A policy with every default, and the pair [`ACTIVE`] and [`STANDBY`].
+pub(crate) fn policy() -> Policy {
+    let object: RotationPolicy = serde_json::from_value(json!({
+        "apiVersion": "tandem.dev/v1alpha1",
+        "kind": "RotationPolicy",
+        "metadata": {"name": "shop", "namespace": "web", "uid": UID, "generation": 1},
+        "spec": {
+            "users": [ACTIVE, STANDBY],
+            "database": {"host": "db", "name": "shop", "admin": {"secretRef": {"name": "admin"}}},
+            "delivery": {"secret": {"name": "shop-db"}},
+        },
+    }))
+    .unwrap();
+    Policy::parse(&object).unwrap()
+}
+
+pub(crate) trait PolicyVerbs {
+    fn suspended(self) -> Self;
+    fn deleted(self) -> Self;
+    fn asked(self, nonce: &str) -> Self;
+    fn scheduled(self, schedule: Schedule) -> Self;
+    fn nightly(self) -> Self;
+    fn nightly_window(self) -> Self;
+    fn at_once(self, workloads: usize) -> Self;
+    fn restarting_nothing(self) -> Self;
+    fn keeping_the_old_for(self, after: SignedDuration) -> Self;
+    fn terminating(self) -> Self;
+    fn taking_the_login(self) -> Self;
+    fn remembering(self, rotations: usize) -> Self;
+    fn of_strangers(self) -> Self;
+}
+
+impl PolicyVerbs for Policy {
+    fn suspended(self) -> Self {
+        Self {
+            suspended: true,
+            ..self
+        }
+    }
+
+    fn deleted(self) -> Self {
+        Self {
+            deleting: true,
+            ..self
+        }
+    }
+
+    fn asked(self, nonce: &str) -> Self {
+        Self {
+            rotate_now: Some(nonce.to_owned()),
+            ..self
+        }
+    }
+
+    fn scheduled(self, schedule: Schedule) -> Self {
+        Self {
+            schedule: Some(schedule),
+            ..self
+        }
+    }
+
+    /// At three in the morning, UTC.
+    fn nightly(self) -> Self {
+        self.scheduled(Schedule::cron("0 3 * * *", "UTC").unwrap())
+    }
+
+    /// The same, and only until five.
+    fn nightly_window(self) -> Self {
+        let schedule = Schedule::cron("0 3 * * *", "UTC").unwrap();
+        self.scheduled(schedule.with(Some(hours(2)), SignedDuration::ZERO, false, UID))
+    }
+
+    fn at_once(mut self, workloads: usize) -> Self {
+        self.restart.max_concurrent = workloads;
+        self
+    }
+
+    fn restarting_nothing(mut self) -> Self {
+        self.restart.mode = RestartMode::None;
+        self
+    }
+
+    fn keeping_the_old_for(mut self, after: SignedDuration) -> Self {
+        self.retire.after = after;
+        self
+    }
+
+    fn terminating(mut self) -> Self {
+        self.drain.on_active = OnActiveSessions::Terminate;
+        self
+    }
+
+    fn taking_the_login(mut self) -> Self {
+        self.retire.mode = RetireMode::NoLogin;
+        self
+    }
+
+    fn remembering(self, rotations: usize) -> Self {
+        Self {
+            history_limit: rotations,
+            ..self
+        }
+    }
+
+    /// An edit that replaces both users.
+    fn of_strangers(mut self) -> Self {
+        self.pair = tandem::policy::Pair(role("other_a"), role("other_b"));
+        self
+    }
+}
+
+/// A policy that has never rotated.
+pub(crate) fn fresh() -> Journal {
+    Journal::new(UID)
+}
+
+/// No rotation runs; [`LAST`] was the last.
+pub(crate) fn resting() -> Journal {
+    Journal {
+        number: LAST,
+        handled: Some("old".into()),
+        history: vec![finished(LAST)],
+        ..fresh()
+    }
+}
+
+/// The next rotation runs since thirty seconds.
+pub(crate) fn running() -> Journal {
+    Journal {
+        number: LAST + 1,
+        rotation: Some(Rotation {
+            trigger: Trigger::RotateNow("new".into()),
+            started_at: ago(secs(30)),
+            spec: policy().snapshot,
+            pending: role(STANDBY),
+            retiring: role(ACTIVE),
+            identity: Some(server()),
+            rejected: 0,
+            rolled_out_at: None,
+        }),
+        handled: Some("new".into()),
+        ..resting()
+    }
+}
+
+pub(crate) fn finished(number: u64) -> Finished {
+    Finished {
+        number,
+        trigger: Trigger::RotateNow("old".into()),
+        user: role(ACTIVE),
+        started_at: ago(hours(49)),
+        finished_at: ago(hours(48)),
+        rolled_out_at: Some(ago(hours(48))),
+    }
+}
+
+pub(crate) trait JournalVerbs {
+    fn nightly_since(self, since: Timestamp) -> Self;
+    fn numbered(self, number: u64) -> Self;
+    fn answering(self, nonce: &str) -> Self;
+    fn with(self, change: impl FnOnce(&mut Rotation)) -> Self;
+    fn started(self, at: Timestamp) -> Self;
+    fn rejected(self, times: u32) -> Self;
+    fn rolled_out(self, at: Timestamp) -> Self;
+    fn ended(self) -> Self;
+    fn recalling(self, history: Vec<Finished>) -> Self;
+    fn valid(self) -> Loaded;
+}
+
+impl JournalVerbs for Journal {
+    fn nightly_since(self, since: Timestamp) -> Self {
+        let text = "0 3 * * * UTC".to_owned();
+        let schedule = Some(ScheduleMark { text, since });
+        Self { schedule, ..self }
+    }
+
+    fn numbered(self, number: u64) -> Self {
+        Self { number, ..self }
+    }
+
+    fn answering(self, nonce: &str) -> Self {
+        Self {
+            handled: Some(nonce.to_owned()),
+            ..self
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Rotation)) -> Self {
+        change(self.rotation.as_mut().expect("a rotation to change"));
+        self
+    }
+
+    fn started(self, at: Timestamp) -> Self {
+        self.with(|r| r.started_at = at)
+    }
+
+    fn rejected(self, times: u32) -> Self {
+        self.with(|r| r.rejected = times)
+    }
+
+    fn rolled_out(self, at: Timestamp) -> Self {
+        self.with(|r| r.rolled_out_at = Some(at))
+    }
+
+    fn ended(self) -> Self {
+        Self {
+            rotation: None,
+            ..self
+        }
+    }
+
+    fn recalling(self, history: Vec<Finished>) -> Self {
+        Self { history, ..self }
+    }
+
+    fn valid(self) -> Loaded {
+        Loaded::Valid(Box::new(self))
+    }
+}
+
+/// The server that every rotation begins on.
+pub(crate) fn server() -> Identity {
+    Identity {
+        system: "7001".into(),
+        timeline: 1,
+    }
+}
+
+pub(crate) fn trouble() -> Finding {
+    Finding {
+        blocks: true,
+        reason: "Unreachable",
+        message: "no route to db:5432; see: kubectl get endpoints db".into(),
+    }
+}
+
+pub(crate) fn warning() -> Finding {
+    Finding {
+        blocks: false,
+        reason: "LoggedStatements",
+        message: "log_statement is ddl".into(),
+    }
+}
+
+/// The Secret names this user, with a password that is not the journal's pending one.
+pub(crate) fn naming(user: &str) -> SecretSeen {
+    SecretSeen::Present {
+        user: Some(role(user)),
+        carries_pending: false,
+        version: "uid/41".into(),
+        delivered: None,
+    }
+}
+
+pub(crate) fn naming_nobody() -> SecretSeen {
+    SecretSeen::Present {
+        user: None,
+        carries_pending: false,
+        version: "uid/41".into(),
+        delivered: None,
+    }
+}
+
+/// The Secret carries the pending credential, since ten seconds.
+pub(crate) fn carrying_pending() -> SecretSeen {
+    carrying_pending_since(ago(secs(10)))
+}
+
+pub(crate) fn carrying_pending_since(at: Timestamp) -> SecretSeen {
+    SecretSeen::Present {
+        user: Some(role(STANDBY)),
+        carries_pending: true,
+        version: "uid/42".into(),
+        delivered: Some(mark(LAST + 1, at)),
+    }
+}
+
+/// The Secret names this user and has the mark of this rotation.
+pub(crate) fn delivered_by(number: u64, user: &str) -> SecretSeen {
+    SecretSeen::Present {
+        user: Some(role(user)),
+        carries_pending: false,
+        version: "uid/43".into(),
+        delivered: Some(mark(number, ago(mins(5)))),
+    }
+}
+
+fn mark(number: u64, at: Timestamp) -> Delivered {
+    Delivered {
+        number,
+        nonce: Some("new".into()),
+        at,
+    }
+}
+
+pub(crate) fn passed() -> Preflight {
+    Preflight {
+        active: Some(role(ACTIVE)),
+        identity: Some(server()),
+        findings: vec![warning()],
+    }
+}
+
+pub(crate) fn failed() -> Preflight {
+    Preflight {
+        active: Some(role(ACTIVE)),
+        identity: None,
+        findings: vec![trouble(), warning()],
+    }
+}
+
+/// Nothing has been looked at.
+pub(crate) fn nothing() -> Facts {
+    Facts::default()
+}
+
+/// Before the flip, nothing known but the Secret.
+pub(crate) fn staged() -> Facts {
+    nothing().secret(naming(ACTIVE))
+}
+
+/// After the flip, the new credential proven a moment ago.
+pub(crate) fn delivered() -> Facts {
+    nothing().secret(carrying_pending()).pending(accepted())
+}
+
+/// After the rollout: no pod holds the old credential.
+pub(crate) fn podless() -> Facts {
+    delivered().consumers([])
+}
+
+pub(crate) fn accepted() -> Login {
+    Login::Accepted(server())
+}
+
+pub(crate) trait FactVerbs {
+    fn secret(self, secret: SecretSeen) -> Self;
+    fn preflight(self, preflight: Preflight) -> Self;
+    fn pending(self, login: Login) -> Self;
+    fn previous(self, previous: Previous) -> Self;
+    fn consumers<const N: usize>(self, consumers: [Consumer; N]) -> Self;
+    fn sessions(self, sessions: Sessions) -> Self;
+    fn altered(self) -> Self;
+    fn retired(self) -> Self;
+    fn terminated(self) -> Self;
+    fn refused(self, refused: Refused) -> Self;
+}
+
+impl FactVerbs for Facts {
+    fn secret(self, secret: SecretSeen) -> Self {
+        Self {
+            secret: Some(secret),
+            ..self
+        }
+    }
+
+    fn preflight(self, preflight: Preflight) -> Self {
+        Self {
+            preflight: Some(preflight),
+            ..self
+        }
+    }
+
+    fn pending(self, login: Login) -> Self {
+        Self {
+            pending: Some(login),
+            ..self
+        }
+    }
+
+    fn previous(self, previous: Previous) -> Self {
+        Self {
+            previous: Some(previous),
+            ..self
+        }
+    }
+
+    fn consumers<const N: usize>(self, consumers: [Consumer; N]) -> Self {
+        Self {
+            consumers: Some(consumers.into()),
+            ..self
+        }
+    }
+
+    fn sessions(self, sessions: Sessions) -> Self {
+        Self {
+            sessions: Some(sessions),
+            ..self
+        }
+    }
+
+    fn altered(self) -> Self {
+        Self {
+            altered: true,
+            ..self
+        }
+    }
+
+    fn retired(self) -> Self {
+        Self {
+            retired: true,
+            ..self
+        }
+    }
+
+    fn terminated(self) -> Self {
+        Self {
+            terminated: true,
+            ..self
+        }
+    }
+
+    fn refused(self, refused: Refused) -> Self {
+        Self {
+            refused: Some(refused),
+            ..self
+        }
+    }
+}
+
+pub(crate) fn deployment(name: &str) -> Consumer {
+    consumer(ConsumerKind::Workload(TargetKind::Deployment), name)
+}
+
+/// A consumer with one old pod and no mark.
+pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
+    Consumer {
+        reference: ConsumerRef {
+            kind,
+            name: name.to_owned(),
+        },
+        uid: format!("uid-of-{name}"),
+        marked: false,
+        old_pods: vec![format!("{name}-1")],
+        ready: 0,
+        obstacle: None,
+    }
+}
+
+pub(crate) trait ConsumerVerbs {
+    fn marked(self) -> Self;
+    fn renewed(self) -> Self;
+    fn stuck(self, obstacle: &str) -> Self;
+}
+
+impl ConsumerVerbs for Consumer {
+    fn marked(self) -> Self {
+        Self { marked: true, ..self }
+    }
+
+    fn renewed(self) -> Self {
+        Self {
+            old_pods: Vec::new(),
+            ready: 1,
+            ..self
+        }
+    }
+
+    fn stuck(self, obstacle: &str) -> Self {
+        Self {
+            obstacle: Some(obstacle.to_owned()),
+            ..self
+        }
+    }
+}
+
+pub(crate) fn laggard() -> Laggard {
+    Laggard {
+        application_name: "psql".into(),
+        client_address: "10.0.0.9".into(),
+        pod: String::new(),
+        count: 2,
+    }
+}
+
+pub(crate) fn left() -> Sessions {
+    Sessions::Counted {
+        laggards: vec![laggard()],
+        quiet: None,
+    }
+}
+
+/// So many polls that saw nothing, the first of them then.
+pub(crate) fn quiet(polls: u32, since: Timestamp) -> Sessions {
+    Sessions::Counted {
+        laggards: Vec::new(),
+        quiet: Some(Quiet { since, polls }),
+    }
+}
+
+/// One edge: its name, what goes in, and what must come out.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) policy: Policy,
+    pub(crate) journal: Loaded,
+    pub(crate) facts: Facts,
+    pub(crate) expected: Decision,
+}
+
+pub(crate) fn row(
+    name: impl Display,
+    policy: Policy,
+    journal: impl Into<Remembered>,
+    facts: Facts,
+    expected: Decision,
+) -> Row {
+    Row {
+        name: name.to_string(),
+        policy,
+        journal: journal.into().0,
+        facts,
+        expected,
+    }
+}
+
+/// So that a row can say `running()` and `Loaded::Absent` in the same place.
+pub(crate) struct Remembered(Loaded);
+
+impl From<Journal> for Remembered {
+    fn from(journal: Journal) -> Self {
+        Self(journal.valid())
+    }
+}
+
+impl From<Loaded> for Remembered {
+    fn from(loaded: Loaded) -> Self {
+        Self(loaded)
+    }
+}
+
+pub(crate) fn looks(phase: Phase, query: Query) -> Decision {
+    let step = Step::Look(query);
+    Decision { phase, step }
+}
+
+pub(crate) fn acts(phase: Phase, action: Action) -> Decision {
+    let step = Step::Act(action);
+    Decision { phase, step }
+}
+
+pub(crate) fn records(phase: Phase, entry: Entry, next: Journal) -> Decision {
+    let next = Box::new(next);
+    acts(phase, Action::Record { entry, next })
+}
+
+pub(crate) fn waits(phase: Phase, pause: SignedDuration, why: Waiting) -> Decision {
+    let step = Step::Wait {
+        until: later(pause),
+        why,
+    };
+    Decision { phase, step }
+}
+
+pub(crate) fn stands_still(phase: Phase) -> Decision {
+    let step = Step::Wait {
+        until: Timestamp::MAX,
+        why: Waiting::Suspended,
+    };
+    Decision { phase, step }
+}
+
+pub(crate) fn rests(phase: Phase, next: Option<Timestamp>) -> Decision {
+    let step = Step::Rest { next };
+    Decision { phase, step }
+}
+
+pub(crate) fn sets() -> Action {
+    Action::SetVerifier { user: role(STANDBY) }
+}
+
+pub(crate) fn flips() -> Action {
+    Action::Flip {
+        version: "uid/41".into(),
+    }
+}
+
+pub(crate) fn restarts(consumer: &Consumer) -> Action {
+    Action::Restart {
+        consumer: consumer.reference.clone(),
+        uid: consumer.uid.clone(),
+    }
+}
+
+pub(crate) fn terminates() -> Action {
+    Action::Terminate { user: role(ACTIVE) }
+}
+
+pub(crate) fn retires(mode: RetireMode) -> Action {
+    let user = role(ACTIVE);
+    Action::Retire { user, mode }
+}
+
+pub(crate) fn behind<const N: usize>(consumers: [&Consumer; N], overdue: bool) -> Waiting {
+    let behind = consumers.map(|c| Behind {
+        consumer: c.reference.clone(),
+        old_pods: c.old_pods.clone(),
+        obstacle: c.obstacle.clone(),
+    });
+    Waiting::Rollout {
+        behind: behind.into(),
+        overdue,
+    }
+}

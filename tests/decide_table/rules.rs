@@ -1,0 +1,286 @@
+//! The rules of `machine::invariant`, each broken once. The machine never does what stands here.
+
+use std::collections::HashSet;
+
+use tandem::api::spec::RetireMode;
+use tandem::machine::facts::{Login, Sessions};
+use tandem::machine::invariant::permits;
+use tandem::machine::step::Entry;
+use tandem::machine::{Action, Facts, Journal, Loaded};
+use tandem::policy::Policy;
+
+use crate::fixtures::*;
+
+/// The rule, and the write that breaks it and no other.
+type Rule = (&'static str, Policy, Loaded, Facts, Action);
+
+fn writes(entry: Entry, next: Journal) -> Action {
+    let next = Box::new(next);
+    Action::Record { entry, next }
+}
+
+fn rules() -> Vec<Rule> {
+    let scramble = || retires(RetireMode::Scramble);
+    let drained = || podless().sessions(quiet(3, ago(mins(1))));
+    let over = || running().rolled_out(ago(mins(2))).valid();
+    let standby = || Action::Retire {
+        user: role(STANDBY),
+        mode: RetireMode::Scramble,
+    };
+    let wrong = || drained().pending(Login::WrongPassword);
+    let old = || drained().consumers([deployment("a")]);
+    let unasked = || delivered().sessions(quiet(3, ago(mins(1))));
+    let two = || podless().sessions(quiet(2, ago(mins(1))));
+    let unreachable = || podless().sessions(Sessions::Unreachable(trouble()));
+    let s1_names = "S1: the user that the Secret names is never retired";
+    let s3_pods = "S3: a pod may still hold the old credential";
+    let s3_drain = "S3: the drain is not proven";
+    let s4 = "S4: at most one pending credential, numbered without a gap";
+    let s7 = "S7: a suspended or deleted policy changes nothing";
+    let never_over = "a journal that is there is never started over";
+    let goes_on = "only a running rotation goes on";
+    let ends = "only a running rotation ends";
+    let after_rollout = "sessions are ended only after the rollout";
+    vec![
+        (s7, policy().suspended(), running().valid(), staged(), sets()),
+        (s7, policy().deleted(), over(), drained(), scramble()),
+        (
+            "a journal that cannot be trusted is never acted on",
+            policy(),
+            Loaded::Corrupt("flaw".into()),
+            staged(),
+            sets(),
+        ),
+        (
+            "S2: no credential is durable in the journal",
+            policy(),
+            resting().valid(),
+            staged(),
+            sets(),
+        ),
+        (
+            "S2: no credential is durable in the journal",
+            policy(),
+            Loaded::Absent,
+            staged().pending(accepted()),
+            flips(),
+        ),
+        (
+            "S2: only the pending user's verifier is in the journal",
+            policy(),
+            running().valid(),
+            staged(),
+            Action::SetVerifier { user: role(ACTIVE) },
+        ),
+        (
+            "S5: the Secret must never carry an unproven credential",
+            policy(),
+            running().valid(),
+            staged(),
+            flips(),
+        ),
+        (
+            "S5: the Secret must never carry an unproven credential",
+            policy(),
+            running().valid(),
+            staged().pending(Login::WrongPassword),
+            flips(),
+        ),
+        (
+            "a restart before the delivery would load the old credential again",
+            policy(),
+            running().valid(),
+            staged().pending(accepted()),
+            restarts(&deployment("a")),
+        ),
+        (
+            after_rollout,
+            policy(),
+            running().valid(),
+            podless(),
+            terminates(),
+        ),
+        (
+            after_rollout,
+            policy(),
+            over(),
+            podless(),
+            Action::Terminate { user: role(STANDBY) },
+        ),
+        (s1_names, policy(), over(), drained(), standby()),
+        (
+            s1_names,
+            policy(),
+            over(),
+            drained().secret(naming(ACTIVE)),
+            scramble(),
+        ),
+        (
+            "S1: the old user is retired only while the new one is proven to work",
+            policy(),
+            over(),
+            wrong(),
+            scramble(),
+        ),
+        (
+            "S3: the rollout has not ended",
+            policy(),
+            running().valid(),
+            drained(),
+            scramble(),
+        ),
+        (s3_pods, policy(), over(), old(), scramble()),
+        (s3_pods, policy(), over(), unasked(), scramble()),
+        (s3_drain, policy(), over(), podless(), scramble()),
+        (s3_drain, policy(), over(), podless().sessions(left()), scramble()),
+        (s3_drain, policy(), over(), two(), scramble()),
+        (s3_drain, policy(), over(), unreachable(), scramble()),
+        (
+            never_over,
+            policy(),
+            resting().valid(),
+            staged(),
+            writes(Entry::Adopt, fresh()),
+        ),
+        (
+            never_over,
+            policy(),
+            running().valid(),
+            staged(),
+            writes(Entry::Recover, running()),
+        ),
+        (
+            "a running rotation ends on its snapshot",
+            policy(),
+            running().valid(),
+            staged(),
+            writes(Entry::Reschedule, running()),
+        ),
+        (
+            s4,
+            policy(),
+            Loaded::Absent,
+            staged(),
+            writes(Entry::Stage, running().numbered(1)),
+        ),
+        (
+            s4,
+            policy(),
+            running().valid(),
+            staged(),
+            writes(Entry::Stage, running().numbered(LAST + 2)),
+        ),
+        (
+            s4,
+            policy(),
+            resting().valid(),
+            staged(),
+            writes(Entry::Stage, running().numbered(LAST)),
+        ),
+        (
+            s4,
+            policy(),
+            resting().valid(),
+            staged(),
+            writes(Entry::Stage, running().numbered(LAST + 2)),
+        ),
+        (
+            s4,
+            policy(),
+            resting().valid(),
+            staged(),
+            writes(Entry::Stage, resting().numbered(LAST + 1)),
+        ),
+        (
+            goes_on,
+            policy(),
+            resting().valid(),
+            staged(),
+            writes(Entry::Regenerate, running().numbered(LAST)),
+        ),
+        (
+            goes_on,
+            policy(),
+            running().valid(),
+            staged(),
+            writes(Entry::Regenerate, running().ended()),
+        ),
+        (
+            goes_on,
+            policy(),
+            running().valid(),
+            staged(),
+            writes(Entry::RollOut, running().numbered(LAST)),
+        ),
+        (
+            ends,
+            policy(),
+            resting().valid(),
+            staged(),
+            writes(Entry::Finish, resting()),
+        ),
+        (
+            ends,
+            policy(),
+            running().valid(),
+            staged(),
+            writes(Entry::Finish, running()),
+        ),
+        (
+            ends,
+            policy(),
+            running().valid(),
+            staged(),
+            writes(Entry::Finish, resting()),
+        ),
+    ]
+}
+
+#[test]
+fn each_rule_forbids_what_breaks_it() {
+    for (rule, policy, journal, facts, action) in rules() {
+        let broken = permits(&policy, &journal, &facts, &action)
+            .expect_err(rule)
+            .to_string();
+        assert!(
+            broken.contains(&format!(": {rule};")),
+            "{rule:?} was meant, not {broken:?}"
+        );
+        assert!(
+            broken.starts_with(&format!("refusing to {}: ", action.label())),
+            "{broken}"
+        );
+    }
+}
+
+/// Counts the rules where they are written, so that a rule without a row is missed.
+#[test]
+fn each_rule_has_a_row() {
+    let source = include_str!("../../src/machine/invariant.rs");
+    let names: HashSet<_> = rules().into_iter().map(|rule| rule.0).collect();
+    for name in &names {
+        assert_eq!(source.matches(&format!("\"{name}\"")).count(), 1, "{name}");
+    }
+    let rule = |text: &&str| text.contains(' ') && !text.contains('{') && !text.contains('\n');
+    let written = source.split('"').skip(1).step_by(2).filter(rule).count();
+    assert_eq!(names.len(), written, "{names:#?}");
+}
+
+/// What a rule forbids it forbids for its own reason: with that reason gone, the same write may happen.
+#[test]
+fn what_breaks_no_rule_is_permitted() {
+    let over = running().rolled_out(ago(mins(2))).valid();
+    let drained = podless().sessions(quiet(3, ago(mins(1))));
+    let verified = staged().pending(accepted());
+    for (journal, facts, action) in [
+        (running().valid(), staged(), sets()),
+        (running().valid(), verified, flips()),
+        (running().valid(), delivered(), restarts(&deployment("a"))),
+        (over.clone(), podless(), terminates()),
+        (over.clone(), drained, retires(RetireMode::Scramble)),
+        (resting().valid(), staged(), writes(Entry::Stage, running())),
+        (over, podless(), writes(Entry::Finish, running().ended())),
+    ] {
+        assert_eq!(permits(&policy(), &journal, &facts, &action), Ok(()));
+    }
+}

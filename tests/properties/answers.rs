@@ -1,0 +1,231 @@
+//! The machine has an answer to everything, and never a dangerous one.
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use tandem::machine::facts::{
+    Consumer, Delivered, Identity, Login, Preflight, Previous, Quiet, Refused, SecretSeen, Sessions,
+};
+use tandem::machine::invariant::permits;
+use tandem::machine::step::Entry;
+use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Step, decide};
+use tandem::policy::Policy;
+use tandem::policy::schedule::Schedule;
+use tandem::policy::target::ConsumerKind;
+
+use crate::fixtures::*;
+use crate::journal::journals;
+
+fn schedules() -> impl Strategy<Value = Option<Schedule>> {
+    let times = prop_oneof![
+        Just(Schedule::cron("0 3 * * *", "UTC").unwrap()),
+        Just(Schedule::cron("*/5 * * * *", "Europe/Berlin").unwrap()),
+        Just(Schedule::every(hours(1)).unwrap()),
+    ];
+    let whole = (
+        times,
+        prop::option::of(60..20_000_i64),
+        0..3600_i64,
+        any::<bool>(),
+    );
+    prop::option::of(whole.prop_map(|(schedule, window, jitter, skip)| {
+        schedule.with(window.map(secs), secs(jitter), skip, UID)
+    }))
+}
+
+prop_compose! {
+    fn policies()(
+        flags in prop::array::uniform6(prop::bool::weighted(0.2)),
+        asked in prop::option::of(prop::sample::select(&["old", "new", "newer"][..])),
+        schedule in schedules(),
+        at_once in 1..4_usize,
+        after in prop_oneof![3 => Just(0), 1 => 0..100_000_i64],
+        quiet_for in 0..300_i64,
+        history_limit in 0..5_usize,
+    ) -> Policy {
+        let [suspended, deleting, alone, killing, no_login, edited] = flags;
+        let mut policy = policy().at_once(at_once).keeping_the_old_for(secs(after)).remembering(history_limit);
+        policy = if alone { policy.restarting_nothing() } else { policy };
+        policy = if killing { policy.terminating() } else { policy };
+        policy = if no_login { policy.taking_the_login() } else { policy };
+        policy = if edited { policy.of_strangers() } else { policy };
+        policy.drain.quiet_for = secs(quiet_for);
+        Policy { suspended, deleting, schedule, rotate_now: asked.map(str::to_owned), ..policy }
+    }
+}
+
+fn loaded() -> impl Strategy<Value = Loaded> {
+    prop_oneof![
+        1 => Just(Loaded::Absent),
+        1 => Just(Loaded::Corrupt("it is damaged".into())),
+        8 => journals().prop_map(Journal::valid),
+    ]
+}
+
+fn users() -> impl Strategy<Value = Option<&'static str>> {
+    prop_oneof![4 => Just(Some(ACTIVE)), 4 => Just(Some(STANDBY)), 1 => Just(Some("stranger")), 1 => Just(None)]
+}
+
+/// From an hour before now to an hour after it: other clocks go wrong.
+fn moments() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![3 => -10_000..0_i64, 1 => 0..3600_i64].prop_map(|s| now() + secs(s))
+}
+
+prop_compose! {
+    fn marks()(number in prop_oneof![4 => 0..12_u64, 1 => any::<u64>()], at in moments(), known in any::<bool>()) -> Delivered {
+        Delivered { number, nonce: known.then(|| "new".to_owned()), at }
+    }
+}
+
+fn secrets() -> impl Strategy<Value = SecretSeen> {
+    let present = (users(), any::<bool>(), prop::option::of(marks()));
+    prop_oneof![
+        1 => Just(SecretSeen::Missing),
+        9 => present.prop_map(|(user, carries_pending, delivered)| SecretSeen::Present {
+            user: user.map(role),
+            carries_pending,
+            version: "uid/41".into(),
+            delivered,
+        }),
+    ]
+}
+
+fn preflights() -> impl Strategy<Value = Preflight> {
+    (users(), any::<bool>(), any::<bool>()).prop_map(|(user, blocked, known)| Preflight {
+        active: user.map(role),
+        identity: known.then(server),
+        findings: vec![if blocked { trouble() } else { warning() }],
+    })
+}
+
+fn logins() -> impl Strategy<Value = Login> {
+    let elsewhere = Identity {
+        system: "9009".into(),
+        timeline: 1,
+    };
+    prop_oneof![
+        4 => Just(accepted()),
+        1 => Just(Login::Accepted(elsewhere)),
+        1 => Just(Login::NotYet),
+        1 => Just(Login::WrongPassword),
+        1 => Just(Login::Refused(trouble())),
+    ]
+}
+
+fn consumers() -> impl Strategy<Value = Vec<Consumer>> {
+    let one = (any::<bool>(), any::<bool>(), 0..4_u8).prop_map(|(marked, renewed, kind)| {
+        let consumer = match kind {
+            0 => consumer(ConsumerKind::Job, "job"),
+            1 => consumer(ConsumerKind::Pod, "pod"),
+            _ => deployment("web"),
+        };
+        let consumer = if marked { consumer.marked() } else { consumer };
+        if renewed { consumer.renewed() } else { consumer }
+    });
+    prop_oneof![1 => Just(Vec::new()), 2 => prop::collection::vec(one, 0..4)]
+}
+
+fn sessions() -> impl Strategy<Value = Sessions> {
+    let series = prop::option::of((moments(), 0..8_u32).prop_map(|(since, polls)| Quiet { since, polls }));
+    prop_oneof![
+        1 => Just(Sessions::Unreachable(trouble())),
+        1 => Just(left()),
+        4 => series.prop_map(|quiet| Sessions::Counted { laggards: Vec::new(), quiet }),
+    ]
+}
+
+fn pasts() -> impl Strategy<Value = Previous> {
+    prop_oneof![
+        Just(Previous::Accepted),
+        Just(Previous::Refused),
+        Just(Previous::Unknown),
+        Just(Previous::Unreachable(trouble())),
+    ]
+}
+
+prop_compose! {
+    fn facts()(
+        secret in prop::option::weighted(0.9, secrets()),
+        preflight in prop::option::weighted(0.9, preflights()),
+        pending in prop::option::weighted(0.9, logins()),
+        previous in prop::option::of(pasts()),
+        consumers in prop::option::weighted(0.9, consumers()),
+        sessions in prop::option::weighted(0.9, sessions()),
+        done in prop::array::uniform3(prop::bool::weighted(0.3)),
+        refused in prop::option::weighted(0.1, prop_oneof![
+            Just(Refused::Password(trouble())),
+            Just(Refused::Otherwise(trouble())),
+        ]),
+    ) -> Facts {
+        let [altered, retired, terminated] = done;
+        Facts { secret, preflight, pending, previous, consumers, sessions, altered, retired, terminated, refused }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, max_global_rejects: 8000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_answer_is_safe(policy in policies(), journal in loaded(), facts in facts()) {
+        let decision = decide(&policy, &journal, &facts, now());
+        prop_assert_eq!(&decision, &decide(&policy, &journal, &facts, now()), "the same again");
+        let Decision { step, .. } = decision;
+        match step {
+            Step::Look(_) => {}
+            Step::Wait { until, .. } => prop_assert!(until > now(), "{until}"),
+            Step::Rest { next } => prop_assert!(next.is_none_or(|next| next > now()), "{next:?}"),
+            Step::Act(action) => {
+                prop_assert!(!policy.suspended && !policy.deleting);
+                prop_assert_eq!(permits(&policy, &journal, &facts, &action), Ok(()));
+                if let Action::Record { next, .. } = action {
+                    let json = serde_json::to_vec(&next).unwrap();
+                    prop_assert_eq!(Journal::load(&json, UID), Loaded::Valid(next), "what is written can be read");
+                }
+            }
+        }
+    }
+
+    /// Nobody is asked twice what has been answered, and no answer is asked for that is not needed.
+    #[test]
+    fn what_is_known_is_not_asked_for_again(policy in policies(), journal in loaded(), facts in facts()) {
+        use tandem::machine::Query::*;
+        if let Step::Look(query) = decide(&policy, &journal, &facts, now()).step {
+            let known = match query {
+                Secret => facts.secret.is_some(),
+                Preflight => facts.preflight.is_some(),
+                Pending => facts.pending.is_some(),
+                Previous => facts.previous.is_some(),
+                Consumers => facts.consumers.is_some(),
+                Sessions => facts.sessions.is_some(),
+            };
+            prop_assert!(!known, "{query:?}");
+        }
+    }
+
+    /// Numbers never fall, a running rotation is never replaced by another, and none begins without its credentials.
+    #[test]
+    fn fm48_a_running_rotation_never_starts_another(policy in policies(), journal in journals(), facts in facts()) {
+        prop_assume!(journal.rotation.is_some());
+        if let Step::Act(Action::Record { entry, next }) = decide(&policy, &journal.clone().valid(), &facts, now()).step {
+            prop_assert!(matches!(entry, Entry::Regenerate | Entry::RollOut | Entry::Finish), "{entry:?}");
+            prop_assert_eq!(next.number, journal.number);
+        }
+    }
+}
+
+#[test]
+fn the_last_number_and_the_last_time_stand_still() {
+    let last = resting().numbered(u64::MAX).valid();
+    let facts = staged().preflight(passed());
+    let asked = policy().asked("new");
+    let Step::Act(action) = decide(&asked, &last, &facts, now()).step else {
+        panic!("it tries");
+    };
+    assert!(permits(&asked, &last, &facts, &action).is_err(), "and is not let");
+    let never = running().rolled_out(Timestamp::MAX).valid();
+    let kept = policy().keeping_the_old_for(SignedDuration::from_hours(1));
+    let step = decide(&kept, &never, &podless(), now()).step;
+    assert!(
+        matches!(step, Step::Wait { until, .. } if until == Timestamp::MAX),
+        "{step:?}"
+    );
+}
