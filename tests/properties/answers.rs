@@ -162,7 +162,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, max_global_rejects: 8000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2500, max_global_rejects: 8000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_answer_is_safe(policy in policies(), journal in loaded(), facts in facts()) {
