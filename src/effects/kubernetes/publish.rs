@@ -6,7 +6,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::Cluster;
+use super::{Cluster, found};
 use crate::api::{FIELD_MANAGER, RotationPolicy};
 use crate::effects::Error;
 use crate::machine::project::{Notice, Projection};
@@ -25,7 +25,8 @@ impl Cluster {
     /// every conflict, and a former leader would tell them too.
     ///
     /// # Errors
-    /// When the status was not written. Events that were not taken are logged.
+    /// Conflict when somebody else has written the policy, or it is gone; otherwise when the status was not written.
+    /// Events that were not taken are logged.
     pub async fn publish(
         &self,
         policy: &RotationPolicy,
@@ -40,9 +41,10 @@ impl Cluster {
             "status": projection.status,
         }));
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let _: IgnoredAny = self
+        let shown: Result<IgnoredAny, Error> = self
             .patch_status::<RotationPolicy, _>(name, &params, &patch)
-            .await?;
+            .await;
+        found(shown, || self.named("RotationPolicy", name))?;
         self.tell(policy, &projection.notices, instance).await;
         Ok(())
     }

@@ -155,11 +155,16 @@ impl Live<'_> {
 
     pub(super) async fn sessions(&self, policy: &Policy) -> Result<Sessions, Error> {
         let (journal, rotation, _) = self.running()?;
-        let (server, admin) = match self.administered(policy).await? {
-            Ok(both) => both,
-            Err(finding) => return Ok(Sessions::Unreachable(finding)),
+        let counted = match self.administered(policy).await {
+            Ok(Ok((server, admin))) => Ok(postgres::sessions(&server, &admin, &rotation.retiring).await),
+            Ok(Err(finding)) => Ok(Err(finding)),
+            Err(error) => Err(error),
         };
-        let mut laggards = match postgres::sessions(&server, &admin, &rotation.retiring).await {
+        // Whatever the reason, nobody has looked: what came and went meanwhile is not known.
+        if !matches!(counted, Ok(Ok(_))) {
+            self.hands.series.end(&policy.uid);
+        }
+        let mut laggards = match counted? {
             Ok(laggards) => laggards,
             Err(finding) => return Ok(Sessions::Unreachable(finding)),
         };
