@@ -32,7 +32,7 @@ const SLOW: SignedDuration = SignedDuration::from_mins(1);
 #[must_use]
 pub fn decide(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
     let decision = match journal {
-        Loaded::Corrupt(flaw) => wait(Phase::Idle, now + SLOW, Waiting::JournalCorrupt(flaw.clone())),
+        Loaded::Corrupt(flaw) => wait(Phase::Idle, later(now, SLOW), Waiting::JournalCorrupt(flaw.clone())),
         Loaded::Absent => adopt(policy, facts, now),
         Loaded::Valid(journal) => match &journal.rotation {
             None => idle(policy, journal, facts, now),
@@ -69,7 +69,7 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
         return look(Phase::Idle, Query::Secret);
     };
     if let Some(finding) = refused(facts) {
-        return wait(Phase::Idle, now + PREFLIGHT_RETRY, Waiting::Refused(finding));
+        return wait(Phase::Idle, later(now, PREFLIGHT_RETRY), Waiting::Refused(finding));
     }
     let mut next = Journal::new(&policy.uid);
     next.schedule = schedule_mark(policy, now);
@@ -127,6 +127,9 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
 /// No rotation runs. One begins when somebody or the schedule asks for it and preflight finds nothing in its way.
 fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> Decision {
     let text = |mark: &ScheduleMark| mark.text.clone();
+    if let Some(finding) = refused(facts) {
+        return wait(Phase::Idle, later(now, PREFLIGHT_RETRY), Waiting::Refused(finding));
+    }
     if policy.schedule.as_ref().map(|s| s.text().to_owned()) != journal.schedule.as_ref().map(text) {
         let next = Journal {
             schedule: schedule_mark(policy, now),
@@ -144,7 +147,7 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
         return look(Phase::Idle, Query::Secret);
     };
     if let Some(flaw) = outdated(journal, secret) {
-        return wait(Phase::Idle, now + SLOW, Waiting::JournalCorrupt(flaw));
+        return wait(Phase::Idle, later(now, SLOW), Waiting::JournalCorrupt(flaw));
     }
     let (trigger, scheduled) = due(policy, journal, now);
     let Some(preflight) = &facts.preflight else {
@@ -153,12 +156,12 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
     let (Some(active), true) = (&preflight.active, preflight.passed()) else {
         return wait(
             Phase::Idle,
-            now + PREFLIGHT_RETRY,
+            later(now, PREFLIGHT_RETRY),
             Waiting::Preflight(preflight.findings.clone()),
         );
     };
     let Some(trigger) = trigger else {
-        let recheck = now + RECHECK;
+        let recheck = later(now, RECHECK);
         return Decision {
             phase: Phase::Idle,
             step: Step::Rest {
@@ -166,9 +169,6 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
             },
         };
     };
-    if let Some(finding) = refused(facts) {
-        return wait(Phase::Prepared, now + PREFLIGHT_RETRY, Waiting::Refused(finding));
-    }
     let opens = policy.schedule.as_ref().map_or(now, |s| s.opens(now));
     if opens > now {
         return wait(Phase::Prepared, opens, Waiting::Window(opens));
@@ -205,7 +205,7 @@ fn stage(
     let Some(standby) = policy.pair.other(active) else {
         return wait(
             Phase::Idle,
-            now + SLOW,
+            later(now, SLOW),
             Waiting::SecretChanged(Some(active.clone())),
         );
     };
@@ -286,25 +286,25 @@ struct Pass<'a> {
 impl Pass<'_> {
     /// Which side of the flip are we on? Only the application Secret knows.
     fn rotate(&self) -> Decision {
-        if let Some(flaw) = self
-            .facts
-            .secret
-            .as_ref()
-            .and_then(|secret| outdated(self.journal, secret))
-        {
-            return wait(Phase::Staged, self.now + SLOW, Waiting::JournalCorrupt(flaw));
+        let secret = self.facts.secret.as_ref();
+        if let Some(flaw) = secret.and_then(|secret| outdated(self.journal, secret)) {
+            return wait(Phase::Staged, later(self.now, SLOW), Waiting::JournalCorrupt(flaw));
         }
         match &self.facts.secret {
             None => look(Phase::Staged, Query::Secret),
             Some(SecretSeen::Missing) => self.wait(Phase::Staged, Waiting::SecretMissing),
             Some(SecretSeen::Present {
                 carries_pending: true,
-                delivered,
+                delivered: Some(delivered),
                 ..
-            }) => {
-                let delivered_at = delivered.as_ref().map_or(self.rotation.started_at, |d| d.at);
-                self.after_flip(delivered_at)
-            }
+            }) if delivered.number == self.journal.number => self.after_flip(delivered.at),
+            // The credential is there, and its mark is not: somebody took it away. Only the mark tells which pods are
+            // younger, so it is put back with a delivery of its own.
+            Some(SecretSeen::Present {
+                carries_pending: true,
+                version,
+                ..
+            }) => self.flip(Phase::Delivered, version),
             Some(SecretSeen::Present {
                 user: Some(user),
                 version,
@@ -334,11 +334,18 @@ impl Pass<'_> {
         if opens > self.now {
             return wait(Phase::Verified, opens, Waiting::Window(opens));
         }
+        self.flip(Phase::Verified, version)
+    }
+
+    fn flip(&self, phase: Phase, version: &str) -> Decision {
+        if let Some(stop) = self.login(phase) {
+            return stop;
+        }
         if let Some(finding) = refused(self.facts) {
-            return self.wait(Phase::Verified, Waiting::Refused(finding));
+            return self.wait(phase, Waiting::Refused(finding));
         }
         act(
-            Phase::Verified,
+            phase,
             Action::Flip {
                 version: version.to_owned(),
             },
@@ -371,9 +378,9 @@ impl Pass<'_> {
         match refused {
             Refused::Otherwise(finding) => self.wait(phase, Waiting::Refused(finding.clone())),
             // Another password is possible only while nobody has been told this one.
-            Refused::Password(_) if phase < Phase::Delivered && self.rotation.rejected + 1 < MAX_REJECTED => {
+            Refused::Password(_) if phase < Phase::Delivered && self.rotation.rejected.saturating_add(1) < MAX_REJECTED => {
                 let rotation = Rotation {
-                    rejected: self.rotation.rejected + 1,
+                    rejected: self.rotation.rejected.saturating_add(1),
                     ..self.rotation.clone()
                 };
                 act(phase, self.record(Entry::Regenerate, Some(rotation)))
@@ -396,11 +403,11 @@ impl Pass<'_> {
         if let Some(stop) = self.login(Phase::Delivered) {
             return stop;
         }
-        if self.facts.retired {
-            return self.prove_retired();
-        }
         if let Some(finding) = refused(self.facts) {
             return self.wait(Phase::Delivered, Waiting::Refused(finding));
+        }
+        if self.facts.retired {
+            return self.prove_retired();
         }
         // Looked at in every pass, also after the rollout was recorded: a rollback by hand brings old pods back.
         if self.policy.restart.mode != RestartMode::None {
@@ -456,7 +463,7 @@ impl Pass<'_> {
                         obstacle: c.obstacle.clone(),
                     })
                     .collect();
-                let until = self.now + pace(self.now.duration_since(delivered_at));
+                let until = later(self.now, pace(self.now.duration_since(delivered_at)));
                 Some(wait(phase, until, Waiting::Rollout { behind, overdue }))
             }
         }
@@ -464,9 +471,7 @@ impl Pass<'_> {
 
     fn drain(&self, rolled_out_at: Timestamp) -> Decision {
         let phase = Phase::RolledOut;
-        let keep_until = rolled_out_at
-            .checked_add(self.policy.retire.after)
-            .unwrap_or(Timestamp::MAX);
+        let keep_until = later(rolled_out_at, self.policy.retire.after);
         if keep_until > self.now {
             return wait(phase, keep_until, Waiting::RetireAfter(keep_until));
         }
@@ -477,17 +482,17 @@ impl Pass<'_> {
             }
             Some(Sessions::Counted { laggards, quiet }) => (laggards, quiet),
         };
-        let poll = self.now + poll_interval(self.policy.drain.quiet_for);
+        let terminates = self.policy.drain.on_active == OnActiveSessions::Terminate;
+        let overdue = self.now.duration_since(rolled_out_at) > self.policy.drain.timeout;
+        let poll = later(self.now, poll_interval(self.policy.drain.quiet_for));
+        if self.facts.terminated {
+            // Connection pools come back at once, for as long as the password works. Waiting for quiet would have no
+            // end; the deadline that the policy sets is this one.
+            return self.retire();
+        }
         if !laggards.is_empty() {
-            let overdue = self.now.duration_since(rolled_out_at) > self.policy.drain.timeout;
-            if overdue && self.policy.drain.on_active == OnActiveSessions::Terminate && !self.facts.terminated
-            {
-                return act(
-                    phase,
-                    Action::Terminate {
-                        user: self.rotation.retiring.clone(),
-                    },
-                );
+            if overdue && terminates {
+                return act(phase, self.terminate());
             }
             return wait(
                 phase,
@@ -498,17 +503,25 @@ impl Pass<'_> {
                 },
             );
         }
-        let proven = quiet.as_ref().is_some_and(|quiet| {
-            quiet.polls >= QUIET_POLLS && self.now.duration_since(quiet.since) >= self.policy.drain.quiet_for
-        });
-        if !proven {
+        let over = quiet
+            .as_ref()
+            .filter(|quiet| quiet.polls >= QUIET_POLLS)
+            .map(|quiet| later(quiet.since, self.policy.drain.quiet_for));
+        if over.is_none_or(|over| over > self.now) {
             // Not later than the quiet time ends, when there have been polls enough.
-            let over = quiet
-                .as_ref()
-                .map_or(poll, |quiet| quiet.since + self.policy.drain.quiet_for);
-            let until = if over > self.now { poll.min(over) } else { poll };
+            let until = over.map_or(poll, |over| poll.min(over));
             return wait(phase, until, Waiting::Quiet);
         }
+        self.retire()
+    }
+
+    fn terminate(&self) -> Action {
+        Action::Terminate {
+            user: self.rotation.retiring.clone(),
+        }
+    }
+
+    fn retire(&self) -> Decision {
         // The active credential was proven in this very pass: never retire one user unless the other works now.
         let user = self.rotation.retiring.clone();
         act(
@@ -528,10 +541,26 @@ impl Pass<'_> {
                 self.wait(Phase::Drained, Waiting::Refused(finding.clone()))
             }
             Some(Previous::Accepted) => self.wait(Phase::Drained, Waiting::NotRetired),
-            Some(Previous::Refused | Previous::Unknown) => {
-                act(Phase::Retired, self.record(Entry::Finish, None))
+            Some(Previous::Refused | Previous::Unknown) => self.finish(),
+        }
+    }
+
+    /// Sessions that were opened between their end and the change of the password have to go too, when there is to be
+    /// an end to them at all.
+    fn finish(&self) -> Decision {
+        if self.policy.drain.on_active == OnActiveSessions::Terminate && !self.facts.terminated {
+            match &self.facts.sessions {
+                None => return look(Phase::Retired, Query::Sessions),
+                Some(Sessions::Counted { laggards, .. }) if !laggards.is_empty() => {
+                    return act(Phase::Retired, self.terminate());
+                }
+                Some(Sessions::Counted { .. }) => {}
+                Some(Sessions::Unreachable(finding)) => {
+                    return self.wait(Phase::Retired, Waiting::Refused(finding.clone()));
+                }
             }
         }
+        act(Phase::Retired, self.record(Entry::Finish, None))
     }
 
     fn record(&self, entry: Entry, rotation: Option<Rotation>) -> Action {
@@ -559,7 +588,10 @@ impl Pass<'_> {
     fn wait(&self, phase: Phase, why: Waiting) -> Decision {
         wait(
             phase,
-            self.now + pace(self.now.duration_since(self.rotation.started_at)),
+            later(
+                self.now,
+                pace(self.now.duration_since(self.rotation.started_at)),
+            ),
             why,
         )
     }
@@ -587,6 +619,11 @@ fn pace(elapsed: SignedDuration) -> SignedDuration {
 #[must_use]
 pub fn poll_interval(quiet_for: SignedDuration) -> SignedDuration {
     (quiet_for / 4).clamp(SignedDuration::from_millis(250), SignedDuration::from_secs(15))
+}
+
+/// The end of time, where there is no later one.
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 fn look(phase: Phase, query: Query) -> Decision {

@@ -25,7 +25,7 @@ pub struct Facts {
     pub altered: bool,
     /// The server has accepted the retiring verifier in this turn.
     pub retired: bool,
-    /// The retiring user's sessions have been ended in this turn.
+    /// The retiring user's sessions have been ended in this turn, and its password not been changed since.
     pub terminated: bool,
     /// The last write of this turn was refused; it is not tried again before the next turn.
     pub refused: Option<Refused>,
@@ -222,7 +222,11 @@ impl Facts {
                 ..
             } => next = Self::default(),
             Action::SetVerifier { .. } => next.altered = true,
-            Action::Retire { .. } => next.retired = true,
+            Action::Retire { .. } => {
+                next.retired = true;
+                // Sessions may have come back before the change.
+                next.terminated = false;
+            }
             Action::Terminate { .. } => next.terminated = true,
             Action::Record {
                 entry: Entry::Adopt | Entry::Reschedule | Entry::RollOut,

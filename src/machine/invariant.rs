@@ -5,7 +5,7 @@ use super::decide::QUIET_POLLS;
 use super::facts::{Facts, Login, SecretSeen, Sessions};
 use super::journal::{Journal, Loaded, Rotation};
 use super::step::{Action, Entry};
-use crate::api::spec::RestartMode;
+use crate::api::spec::{OnActiveSessions, RestartMode};
 use crate::policy::Policy;
 
 /// A write that must not happen. Always a defect of Tandem, never of its surroundings.
@@ -54,7 +54,8 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
             }
             Action::Restart { .. } => (!delivered(facts))
                 .then_some("a restart before the delivery would load the old credential again"),
-            Action::Terminate { user } => (*user != rotation.retiring || rotation.rolled_out_at.is_none())
+            Action::Terminate { user } => (*user != rotation.retiring
+                || (rotation.rolled_out_at.is_none() && !facts.retired))
                 .then_some("sessions are ended only after the rollout"),
             Action::Retire { user, .. } => retire(policy, rotation, facts, user == &rotation.retiring),
         };
@@ -104,6 +105,9 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
             .is_some_and(|all| all.iter().all(|c| c.old_pods.is_empty()));
     if !pods_gone {
         return Some("S3: a pod may still hold the old credential");
+    }
+    if policy.drain.on_active == OnActiveSessions::Terminate && facts.terminated {
+        return None;
     }
     match &facts.sessions {
         Some(Sessions::Counted {

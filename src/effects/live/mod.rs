@@ -134,6 +134,11 @@ impl World for Live<'_> {
             .filter(|left| *left > ENOUGH)
             .ok_or(Error::Fenced)?;
         let label = action.label();
+        if matches!(action, Action::Flip { .. }) {
+            // Somebody had put the old credential back, or it is the first delivery: what was quiet before says
+            // nothing about the pods that took it.
+            self.hands.series.end(&policy.uid);
+        }
         #[cfg(feature = "fault-injection")]
         self.hands.fault.before().await;
         let written = timeout(left, self.write(policy, action, left))

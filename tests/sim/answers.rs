@@ -1,0 +1,253 @@
+//! What the world answers when it is looked at.
+
+use tandem::effects::{Error, Fresh, Seen};
+use tandem::machine::facts::{
+    Consumer, Delivered, Finding, Identity, Laggard, Login, Preflight, Previous, Quiet, SecretSeen, Sessions,
+};
+use tandem::machine::project::ACTIVE_LOGIN_FAILED;
+use tandem::machine::{Loaded, Query};
+use tandem::policy::target::{ConsumerKind, ConsumerRef, RoleName};
+
+use super::data::{
+    Cluster, Content, Credential, Delivery, Guards, JournalSecret, Mark, MarkBy, Object, Pod, State, Streak, UID, USERS, millis, time, user_index,
+};
+use super::start::object;
+
+/// What one turn has loaded: the materials that its writes are made of.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    pub journal: Option<JournalSecret>,
+    pub object: Option<Object>,
+    /// The Secret was seen to carry the pending credential.
+    pub carried: bool,
+}
+
+impl View {
+    /// The rotation that was loaded, by number and pending credential.
+    pub fn pending(&self) -> Option<(u64, Credential)> {
+        let kept = self.journal.as_ref()?;
+        let journal = kept.journal()?;
+        let user = user_index(journal.rotation.as_ref()?.pending.as_str());
+        Some((journal.number, Credential { user, password: kept.pending? }))
+    }
+
+    /// The retiring user and its last password.
+    pub fn retiring(&self) -> Option<(usize, Option<Credential>)> {
+        let kept = self.journal.as_ref()?;
+        let user = user_index(kept.journal()?.rotation.as_ref()?.retiring.as_str());
+        Some((user, kept.previous.map(|password| Credential { user, password })))
+    }
+}
+
+/// Policy and journal, as a read of this cluster gives them.
+pub fn load(cluster: &Cluster) -> (Option<Fresh>, View) {
+    let Some(policy) = &cluster.policy else {
+        return (None, View::default());
+    };
+    let journal = match cluster.journal.as_ref().map(|kept| &kept.content) {
+        None => Loaded::Absent,
+        Some(Content::Written(journal)) => Loaded::Valid(Box::new(journal.as_ref().clone())),
+        Some(Content::Raw(text)) => tandem::machine::Journal::load(text.as_bytes(), UID),
+    };
+    let view = View { journal: cluster.journal.clone(), object: Some(policy.clone()), ..View::default() };
+    (Some(Fresh { object: object(policy), journal }), view)
+}
+
+/// Answers one question. `cluster` is what the API server shows, which may be old; the database is asked itself.
+pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query) -> Result<Seen, Error> {
+    Ok(match query {
+        Query::Secret => {
+            view.carried = cluster.secret.is_some_and(|secret| view.pending().is_some_and(|(_, c)| c == secret.credential));
+            Seen::Secret(secret(cluster, view))
+        }
+        Query::Preflight => Seen::Preflight(preflight(state, cluster)),
+        Query::Pending => {
+            let (_, credential) = view.pending().ok_or_else(no_rotation)?;
+            let login = pending(state, credential);
+            if matches!(login, Login::Accepted(_)) {
+                state.ledger.proven.insert(credential);
+            }
+            Seen::Pending(login)
+        }
+        Query::Previous => {
+            let (_, previous) = view.retiring().ok_or_else(no_rotation)?;
+            Seen::Previous(match previous {
+                None => Previous::Unknown,
+                Some(_) if !state.database.up => Previous::Unreachable(unreachable()),
+                Some(credential) if state.database.logs_in(credential) => Previous::Accepted,
+                Some(_) => Previous::Refused,
+            })
+        }
+        Query::Consumers => Seen::Consumers(consumers(state, cluster, view)),
+        Query::Sessions => {
+            let (number, _) = view.pending().ok_or_else(no_rotation)?;
+            let (user, _) = view.retiring().ok_or_else(no_rotation)?;
+            Seen::Sessions(sessions(state, number, user))
+        }
+    })
+}
+
+fn no_rotation() -> Error {
+    Error::Unusable("the journal that was loaded holds no rotation".into())
+}
+
+fn unreachable() -> Finding {
+    Finding {
+        blocks: true,
+        reason: "DatabaseUnreachable",
+        message: "the database cannot be reached".into(),
+    }
+}
+
+fn secret(cluster: &Cluster, view: &View) -> SecretSeen {
+    let Some(secret) = &cluster.secret else {
+        return SecretSeen::Missing;
+    };
+    SecretSeen::Present {
+        user: RoleName::new(USERS[secret.credential.user]).ok(),
+        carries_pending: view.carried,
+        version: secret.revision.to_string(),
+        delivered: secret.delivered.map(|delivery| Delivered {
+            number: delivery.number,
+            nonce: delivery.nonce.map(nonce),
+            at: time(delivery.at),
+        }),
+    }
+}
+
+/// A rotate-now value.
+pub fn nonce(number: u32) -> String {
+    format!("nonce-{number}")
+}
+
+fn preflight(state: &State, cluster: &Cluster) -> Preflight {
+    let blocker = |reason, message: &str| vec![Finding { blocks: true, reason, message: message.into() }];
+    let credential = cluster.secret.map(|secret| secret.credential);
+    let active = credential.filter(|c| c.user < 2);
+    let findings = match (credential, active) {
+        (None, _) => blocker("SecretMissing", "the application Secret is gone"),
+        (Some(_), None) => blocker("UnknownUser", "the application Secret names neither user of the pair"),
+        (Some(_), Some(_)) if !state.database.up => vec![unreachable()],
+        (Some(_), Some(credential)) if !state.database.logs_in(credential) => {
+            blocker(ACTIVE_LOGIN_FAILED, "the credential in the application Secret does not log in")
+        }
+        (Some(_), Some(_)) => Vec::new(),
+    };
+    Preflight {
+        active: active.and_then(|c| RoleName::new(USERS[c.user]).ok()),
+        identity: state.database.up.then(|| identity(state)),
+        findings,
+    }
+}
+
+fn identity(state: &State) -> Identity {
+    Identity { system: "7000000000000000001".into(), timeline: state.database.timeline }
+}
+
+fn pending(state: &State, credential: Credential) -> Login {
+    if !state.database.up {
+        return Login::Refused(unreachable());
+    }
+    let Some(role) = state.database.primary.get(credential.user) else {
+        return Login::WrongPassword;
+    };
+    if role.verifier != credential.password {
+        return Login::WrongPassword;
+    }
+    if !role.login {
+        // The server says so only to somebody who knows the password.
+        return Login::Refused(Finding {
+            blocks: true,
+            reason: "RoleMayNotLogIn",
+            message: "the role has NOLOGIN".into(),
+        });
+    }
+    Login::Accepted(identity(state))
+}
+
+/// The mark with which consumers are restarted after the delivery that was seen.
+pub fn restart_mark(guards: Guards, number: u64, delivered: Option<Delivery>) -> Mark {
+    let delivery = delivered.and_then(|delivery| match guards.mark {
+        MarkBy::Rotation => None,
+        MarkBy::Second => Some(delivery.at),
+        MarkBy::Replaced => Some(i64::from(delivery.replaced)),
+    });
+    Mark { number, delivery }
+}
+
+/// Whether a pod may hold the old credential, judged by what the API server shows of it.
+pub fn is_old(pod: &Pod, mark: Mark, delivered: Option<Delivery>) -> bool {
+    pod.mark != Some(mark) && delivered.is_none_or(|delivery| pod.created <= delivery.at)
+}
+
+fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
+    let number = view.pending().map_or(0, |(number, _)| number);
+    let delivered = cluster.secret.and_then(|secret| secret.delivered);
+    let mark = restart_mark(state.guards, number, delivered);
+    cluster
+        .workloads
+        .iter()
+        .map(|workload| {
+            let old = workload.pods.iter().filter(|pod| is_old(pod, mark, delivered)).count();
+            Consumer {
+                reference: reference(workload.name),
+                uid: format!("uid-{}", workload.name),
+                marked: workload.mark == Some(mark),
+                old_pods: (0..old).map(|i| format!("{}-{i}", workload.name)).collect(),
+                ready: u32::try_from(workload.pods.len() - old).unwrap(),
+                obstacle: None,
+            }
+        })
+        .collect()
+}
+
+/// Names a workload.
+pub fn reference(name: &str) -> ConsumerRef {
+    ConsumerRef {
+        kind: ConsumerKind::Workload(tandem::api::spec::TargetKind::Deployment),
+        name: name.to_owned(),
+    }
+}
+
+fn sessions(state: &mut State, number: u64, user: usize) -> Sessions {
+    if !state.database.up {
+        state.controller.streak = None;
+        return Sessions::Unreachable(unreachable());
+    }
+    let count = session_count(state, user);
+    if count > 0 {
+        state.controller.streak = None;
+        let laggard = Laggard {
+            application_name: "app".into(),
+            client_address: "10.0.0.1".into(),
+            pod: String::new(),
+            count: u32::try_from(count).unwrap(),
+        };
+        return Sessions::Counted { laggards: vec![laggard], quiet: None };
+    }
+    let now = state.now;
+    let streak = state
+        .controller
+        .streak
+        .filter(|streak| streak.number == number)
+        .unwrap_or(Streak { number, since: now, polls: 0 });
+    let streak = Streak { polls: streak.polls + 1, ..streak };
+    state.controller.streak = Some(streak);
+    Sessions::Counted {
+        laggards: Vec::new(),
+        quiet: Some(Quiet { since: time(streak.since), polls: streak.polls }),
+    }
+}
+
+/// How many sessions a user has.
+pub fn session_count(state: &State, user: usize) -> usize {
+    let pods = state.cluster.workloads.iter().flat_map(|workload| &workload.pods);
+    let of_pods = pods.filter(|pod| pod.session && pod.credential.user == user).count();
+    let outsider = state.database.outsider.filter(|o| o.session && o.credential.user == user);
+    of_pods + usize::from(outsider.is_some())
+}
+
+/// When a rotation that was loaded began.
+pub fn started_at(journal: &tandem::machine::Journal) -> Option<i64> {
+    journal.rotation.as_ref().map(|rotation| millis(rotation.started_at))
+}

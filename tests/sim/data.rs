@@ -1,0 +1,336 @@
+//! Everything there is, as plain data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tandem::api::{RotationPolicySpec, RotationPolicyStatus};
+use tandem::machine::Journal;
+
+/// A password, or its verifier.
+pub type Id = u32;
+
+/// The names of the pair, and a stranger.
+pub const USERS: [&str; 3] = ["app_a", "app_b", "stranger"];
+/// Uid of the policy.
+pub const UID: &str = "3d9f1a52-0c1e-4b57-9d6a-5f1f6e0000aa";
+/// The beginning of time: a Sunday.
+pub const EPOCH: i64 = 1_772_323_200_000;
+/// After so long a change of a role that was sent is refused by the server.
+pub const SQL_DEADLINE: i64 = 10_000;
+/// A new process waits so long before it writes.
+pub const LEASE: i64 = 15_000;
+/// A turn that failed is tried again after so long.
+pub const RETRY: i64 = 1_000;
+/// A write to the API server that was given up can still land for so long.
+pub const API_DEADLINE: i64 = 60_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Credential {
+    /// Index into [`USERS`].
+    pub user: usize,
+    pub password: Id,
+}
+
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Milliseconds since [`EPOCH`].
+    pub now: i64,
+    pub cluster: Cluster,
+    pub database: Database,
+    /// Writes that were given up and have not landed yet.
+    pub flights: Vec<Flight>,
+    pub controller: Controller,
+    /// The cluster before the last write and before the one before it, for reads from an old API server.
+    pub recent: Vec<Arc<Cluster>>,
+    pub ledger: Ledger,
+    pub guards: Guards,
+    pub next_id: Id,
+}
+
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    pub policy: Option<Object>,
+    pub journal: Option<JournalSecret>,
+    pub secret: Option<AppSecret>,
+    pub workloads: Vec<Workload>,
+    /// The last resourceVersion that was given out.
+    pub revision: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub revision: u32,
+    pub spec: Arc<RotationPolicySpec>,
+    pub generation: i64,
+    pub deleting: bool,
+    pub rotate_now: Option<u32>,
+    pub status: Arc<RotationPolicyStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct JournalSecret {
+    pub revision: u32,
+    pub content: Content,
+    pub pending: Option<Id>,
+    pub retiring: Option<Id>,
+    pub previous: Option<Id>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    Written(Arc<Journal>),
+    /// What a person or another release left there.
+    Raw(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AppSecret {
+    pub revision: u32,
+    pub credential: Credential,
+    pub delivered: Option<Delivery>,
+}
+
+/// What a delivery writes on the Secret beside the credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Delivery {
+    pub number: u64,
+    pub nonce: Option<u32>,
+    /// The resourceVersion that it replaced: no two deliveries have the same.
+    pub replaced: u32,
+    /// To the second, as the API server keeps times.
+    pub at: i64,
+}
+
+/// What a restart writes on a pod template: the number of the rotation, and which of its deliveries it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mark {
+    pub number: u64,
+    pub delivery: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Workload {
+    pub name: &'static str,
+    pub mark: Option<Mark>,
+    pub replicas: usize,
+    /// Its pods hold the credential and open no session.
+    pub idle: bool,
+    /// Its pods read the Secret again at each login.
+    pub rereads: bool,
+    /// More pods can be wanted at any time (fm42).
+    pub elastic: bool,
+    /// Its pods take their time to end.
+    pub graceful: bool,
+    pub pods: Vec<Pod>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pod {
+    pub credential: Credential,
+    /// To the second.
+    pub created: i64,
+    pub mark: Option<Mark>,
+    pub terminating: bool,
+    pub session: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Database {
+    pub up: bool,
+    pub timeline: u32,
+    pub primary: [Role; 2],
+    /// What a promotion would bring: the roles as they were when the present turn began.
+    pub replica: [Role; 2],
+    /// A client that nobody manages.
+    pub outsider: Option<Outsider>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Role {
+    pub verifier: Id,
+    pub login: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Outsider {
+    pub credential: Credential,
+    pub session: bool,
+    /// Logs in again whenever its session is ended.
+    pub stubborn: bool,
+}
+
+/// The memory of one controller process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Controller {
+    /// When it takes its next turn; none when only a change wakes it.
+    pub wake: Option<i64>,
+    /// Not before then does it lead: the lease of the process before it must run out.
+    pub leads_from: i64,
+    pub streak: Option<Streak>,
+    /// Until then a change of a role may still land.
+    pub unsettled_until: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Streak {
+    pub number: u64,
+    pub since: i64,
+    pub polls: u32,
+}
+
+/// A write that its sender has given up and that can still land.
+#[derive(Clone, Debug)]
+pub struct Flight {
+    pub write: Write,
+    pub expires: i64,
+}
+
+/// One write, made up completely: it can be applied at once, twice, later or never.
+#[derive(Clone, Debug)]
+pub enum Write {
+    Journal {
+        expected: Option<u32>,
+        new: JournalSecret,
+        entry: &'static str,
+    },
+    Secret {
+        expected: u32,
+        credential: Credential,
+        number: u64,
+        nonce: Option<u32>,
+    },
+    Restart {
+        workload: usize,
+        mark: Mark,
+    },
+    Role {
+        user: usize,
+        role: Role,
+        retire: bool,
+    },
+    Terminate {
+        user: usize,
+    },
+    Status {
+        expected: u32,
+        status: Arc<RotationPolicyStatus>,
+    },
+}
+
+/// What the rules must remember of the past.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// Credentials that a person or a failover broke, and not Tandem.
+    pub excused: BTreeSet<Credential>,
+    /// Credentials that nobody can know of any more, because people took away every trace of them: see
+    /// [`super::rules::forsake`].
+    pub forsaken: BTreeSet<Credential>,
+    /// Credentials that were seen to log in.
+    pub proven: BTreeSet<Credential>,
+    /// What Tandem delivered last.
+    pub delivered: Option<Credential>,
+    /// Every credential that the Secret ever named.
+    pub told: BTreeSet<Credential>,
+    /// The pending password of each rotation, until the journal is lost or the server refuses it.
+    pub staged: BTreeMap<u64, Id>,
+    /// Somebody changed what only Tandem should change; the old passwords are not its doing alone.
+    pub meddled: bool,
+}
+
+/// Each guard that the real effects have. All of them hold, but in tests that show what one is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Guards {
+    /// The resourceVersion on journal and Secret.
+    pub version: bool,
+    /// The deadline that the server checks.
+    pub deadline: bool,
+    /// No second change of a role before the deadline of one whose outcome is unknown.
+    pub settle: bool,
+    /// The user that the Secret names is not changed.
+    pub named: bool,
+    /// The restart mark tells deliveries of one rotation apart.
+    pub mark: MarkBy,
+}
+
+/// What a restart mark is made of, besides the number of the rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MarkBy {
+    /// Nothing.
+    Rotation,
+    /// The second of the delivery.
+    Second,
+    /// The resourceVersion that the delivery replaced.
+    Replaced,
+}
+
+impl Guards {
+    pub const ALL: Self = Self {
+        version: true,
+        deadline: true,
+        settle: true,
+        named: true,
+        mark: MarkBy::Replaced,
+    };
+}
+
+impl State {
+    pub fn timestamp(&self) -> Timestamp {
+        time(self.now)
+    }
+
+    /// The time as the API server writes it.
+    pub fn second(&self) -> i64 {
+        self.now.div_euclid(1000) * 1000
+    }
+
+    pub fn fresh_id(&mut self) -> Id {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Remembers the cluster as it is, for stale reads, before it is changed.
+    pub fn about_to_change(&mut self) {
+        self.recent.insert(0, Arc::new(self.cluster.clone()));
+        self.recent.truncate(2);
+        self.cluster.revision += 1;
+    }
+
+    /// The same for a change of the policy object itself.
+    pub fn about_to_change_policy(&mut self) {
+        self.about_to_change();
+        let revision = self.cluster.revision;
+        if let Some(policy) = &mut self.cluster.policy {
+            policy.revision = revision;
+        }
+    }
+}
+
+impl Database {
+    pub fn logs_in(&self, credential: Credential) -> bool {
+        self.primary
+            .get(credential.user)
+            .is_some_and(|role| role.login && role.verifier == credential.password)
+    }
+}
+
+impl JournalSecret {
+    pub fn journal(&self) -> Option<&Journal> {
+        match &self.content {
+            Content::Written(journal) => Some(journal),
+            Content::Raw(_) => None,
+        }
+    }
+}
+
+pub fn time(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(EPOCH + millis).unwrap()
+}
+
+pub fn millis(at: Timestamp) -> i64 {
+    at.as_millisecond() - EPOCH
+}
+
+pub fn user_index(name: &str) -> usize {
+    USERS.iter().position(|user| *user == name).unwrap()
+}

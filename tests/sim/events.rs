@@ -1,0 +1,404 @@
+//! What happens besides the controller's own work: life goes on, faults strike, people meddle.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::answers::session_count;
+use super::data::{Content, Credential, Pod, Role, State, Workload};
+use super::rules::{Broken, everybody_logs_in, excuse, one_pending, working};
+use super::start::{FIRST, NEVER};
+use super::writes::{land, put_secret, reconnect, restart};
+
+/// Anything that a plan can put before or into a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// Costs nothing: it is nobody's fault.
+    Life(Life),
+    /// Costs one of the budget.
+    Fault(Fault),
+}
+
+/// What happens at any time by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Life {
+    /// Kubernetes replaces a pod: the new one loads what the Secret says now, the old one begins to terminate.
+    Replace { workload: usize, pod: usize },
+    /// A terminating pod is gone.
+    Gone { workload: usize, pod: usize },
+    /// One pod more is wanted (fm42).
+    Spawn { workload: usize },
+    /// An application that reads the Secret again opens a new session.
+    Relogin { workload: usize, pod: usize },
+    /// A write that its sender had given up lands.
+    Land(usize),
+    /// The finalizer is taken off a deleted policy; its journal goes with it.
+    Finalize,
+}
+
+/// The ten kinds of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The process ends just before the write.
+    CrashBefore,
+    /// The process ends just after it.
+    CrashAfter,
+    /// An error, and nothing was changed.
+    NotApplied,
+    /// An error, and yet it landed.
+    Applied,
+    /// It is applied twice, and the second answer is heard.
+    Twice,
+    /// It is given up and may land later.
+    Late,
+    /// The cluster is read as it was so many writes ago.
+    Stale(usize),
+    /// A person does something and the watch event is lost.
+    Missed(Meddle),
+    /// Another replica, whose lease has run out without its noticing, takes a turn here; what it loads first is so
+    /// many writes old.
+    Rival(usize),
+    /// This process is frozen at its write; another takes the lease, and some time the write goes out after all.
+    Paused,
+    /// A person, or the surroundings, change something.
+    Meddle(Meddle),
+}
+
+/// What people and surroundings do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Meddle {
+    Suspend,
+    Resume,
+    RotateNow,
+    ForgetRotateNow,
+    SwapUsers,
+    BreakSpec,
+    MendSpec,
+    DeletePolicy,
+    DeleteJournal,
+    CorruptJournal,
+    DeleteSecret,
+    /// Somebody replaces the Secret by its first manifest (fm30).
+    RevertSecret,
+    /// Somebody applies the first manifest, as GitOps does: annotations that it does not know stay.
+    ReapplySecret,
+    RenameSecretUser,
+    UnmarkSecret,
+    /// `kubectl rollout undo` (fm35).
+    UndoRollout(usize),
+    ScaleToZero(usize),
+    ChangePassword(usize),
+    /// The replica is promoted; what it had not replayed is lost (fm21).
+    Promote,
+    DatabaseDown,
+    DatabaseUp,
+}
+
+/// What a corrupt journal holds; nobody must ever see it again (S6).
+pub const SENTINEL: &str = "hunter2-sentinel";
+const CORRUPT: &str = "{\"schema\":1,\"policy\":\"hunter2-sentinel\",\"number\":\"hunter2-sentinel\"}";
+
+/// Everything that can happen by itself now.
+pub fn lives(state: &State) -> Vec<Life> {
+    let mut lives = Vec::new();
+    for (w, workload) in state.cluster.workloads.iter().enumerate() {
+        for (p, pod) in workload.pods.iter().enumerate() {
+            if pod.terminating {
+                lives.push(Life::Gone { workload: w, pod: p });
+            } else if can_replace(state, workload, pod) {
+                lives.push(Life::Replace { workload: w, pod: p });
+            }
+            if workload.rereads && state.cluster.secret.is_some_and(|s| pod.credential != s.credential && state.database.logs_in(s.credential)) {
+                lives.push(Life::Relogin { workload: w, pod: p });
+            }
+        }
+        if workload.elastic && rotating(state) && workload.replicas == 1 && workload.pods.len() == 1 && state.cluster.secret.is_some() {
+            lives.push(Life::Spawn { workload: w });
+        }
+    }
+    lives.extend((0..state.flights.len()).map(Life::Land));
+    if state.cluster.policy.as_ref().is_some_and(|policy| policy.deleting) {
+        lives.push(Life::Finalize);
+    }
+    lives
+}
+
+fn can_replace(state: &State, workload: &Workload, pod: &Pod) -> bool {
+    if workload.rereads {
+        return false;
+    }
+    let live = workload.pods.iter().filter(|pod| !pod.terminating).count();
+    if live > workload.replicas {
+        return true;
+    }
+    let current = |credential| pod.mark == workload.mark && pod.credential == credential;
+    workload.pods.len() < 3 && state.cluster.secret.is_some_and(|secret| !current(secret.credential))
+}
+
+/// Lets it happen, and judges what came of it.
+pub fn live(state: &mut State, life: Life) -> Option<Broken> {
+    let late = match life {
+        Life::Land(index) => state.flights.get(index).map(|flight| flight.write.clone()),
+        _ => None,
+    };
+    let running = rotating(state);
+    let landed = happen(state, life);
+    let s4 = late.filter(|_| landed).and_then(|write| one_pending(state, running, &write));
+    everybody_logs_in(state).or(s4)
+}
+
+/// Whether the journal holds a rotation.
+pub fn rotating(state: &State) -> bool {
+    let journal = state.cluster.journal.as_ref().and_then(|kept| kept.journal());
+    journal.is_some_and(|journal| journal.rotation.is_some())
+}
+
+fn happen(state: &mut State, life: Life) -> bool {
+    match life {
+        Life::Replace { workload, pod } => {
+            let live = state.cluster.workloads[workload].pods.iter().filter(|pod| !pod.terminating).count();
+            state.cluster.workloads[workload].pods[pod].terminating = true;
+            if live <= state.cluster.workloads[workload].replicas {
+                spawn(state, workload);
+            }
+            if !state.cluster.workloads[workload].graceful {
+                state.cluster.workloads[workload].pods.retain(|pod| !pod.terminating);
+            }
+        }
+        Life::Gone { workload, pod } => {
+            state.cluster.workloads[workload].pods.remove(pod);
+        }
+        Life::Spawn { workload } => {
+            state.cluster.workloads[workload].replicas = 2;
+            spawn(state, workload);
+        }
+        Life::Relogin { workload, pod } => {
+            state.cluster.workloads[workload].pods[pod].session = false;
+            reconnect(state);
+        }
+        Life::Land(index) => {
+            let flight = state.flights.remove(index);
+            if state.now <= flight.expires {
+                // Nobody hears the answer any more.
+                return land(state, &flight.write).is_ok();
+            }
+        }
+        Life::Finalize => {
+            state.about_to_change();
+            state.cluster.policy = None;
+            state.cluster.journal = None;
+            state.controller.wake = None;
+        }
+    }
+    false
+}
+
+fn spawn(state: &mut State, index: usize) {
+    let Some(secret) = &state.cluster.secret else { return };
+    let workload = &state.cluster.workloads[index];
+    let pod = Pod {
+        credential: secret.credential,
+        created: state.second(),
+        mark: workload.mark,
+        terminating: false,
+        session: !workload.idle && state.database.logs_in(secret.credential),
+    };
+    let pods = &mut state.cluster.workloads[index].pods;
+    pods.push(pod);
+    pods.sort_unstable();
+}
+
+/// Everything that somebody could do now.
+pub fn meddles(state: &State) -> Vec<Meddle> {
+    let mut meddles = vec![Meddle::Promote, Meddle::ChangePassword(0), Meddle::ChangePassword(1)];
+    meddles.push(if state.database.up { Meddle::DatabaseDown } else { Meddle::DatabaseUp });
+    if let Some(policy) = &state.cluster.policy
+        && !policy.deleting
+    {
+        meddles.push(if policy.spec.suspend { Meddle::Resume } else { Meddle::Suspend });
+        meddles.push(if policy.spec.schedule.as_ref().is_some_and(|s| s.cron.is_some()) {
+            Meddle::MendSpec
+        } else {
+            Meddle::BreakSpec
+        });
+        meddles.extend([Meddle::DeletePolicy, Meddle::SwapUsers]);
+        if policy.rotate_now.is_none_or(|n| n < 2) {
+            meddles.push(Meddle::RotateNow);
+        }
+        if policy.rotate_now.is_some() {
+            meddles.push(Meddle::ForgetRotateNow);
+        }
+    }
+    if state.cluster.journal.is_some() {
+        meddles.extend([Meddle::DeleteJournal, Meddle::CorruptJournal]);
+    }
+    if let Some(secret) = &state.cluster.secret {
+        meddles.extend([Meddle::DeleteSecret, Meddle::RenameSecretUser]);
+        if secret.delivered.is_some() {
+            meddles.push(Meddle::UnmarkSecret);
+        }
+    }
+    if state.cluster.secret.is_none_or(|secret| secret.credential != FIRST[0]) {
+        meddles.extend([Meddle::RevertSecret, Meddle::ReapplySecret]);
+    }
+    for (w, workload) in state.cluster.workloads.iter().enumerate() {
+        if workload.mark.is_some() {
+            meddles.push(Meddle::UndoRollout(w));
+        }
+        if workload.replicas > 0 {
+            meddles.push(Meddle::ScaleToZero(w));
+        }
+    }
+    meddles
+}
+
+/// Does it, and says whether the controller's watch sees it.
+pub fn meddle(state: &mut State, what: Meddle) -> bool {
+    let worked = working(state);
+    let wakes = apply(state, what);
+    excuse(state, &worked);
+    wakes
+}
+
+#[expect(clippy::too_many_lines, reason = "one arm for each, side by side, is how it is read")]
+fn apply(state: &mut State, what: Meddle) -> bool {
+    match what {
+        Meddle::Suspend => edit(state, |spec| spec.suspend = true),
+        Meddle::Resume => edit(state, |spec| spec.suspend = false),
+        Meddle::SwapUsers => edit(state, |spec| spec.users.reverse()),
+        Meddle::BreakSpec => edit(state, |spec| {
+            spec.schedule = Some(serde_json::from_value(serde_json::json!({"cron": NEVER})).unwrap());
+        }),
+        Meddle::MendSpec => edit(state, |spec| spec.schedule = None),
+        Meddle::RotateNow => annotate(state, |n| Some(n.unwrap_or(0) + 1)),
+        Meddle::ForgetRotateNow => annotate(state, |_| None),
+        Meddle::DeletePolicy => {
+            state.about_to_change_policy();
+            state.ledger.meddled = true;
+            if let Some(policy) = &mut state.cluster.policy {
+                policy.deleting = true;
+            }
+            true
+        }
+        Meddle::DeleteJournal => {
+            state.about_to_change();
+            state.cluster.journal = None;
+            state.ledger.staged.clear();
+            false
+        }
+        Meddle::CorruptJournal => {
+            state.about_to_change();
+            let revision = state.cluster.revision;
+            if let Some(kept) = &mut state.cluster.journal {
+                kept.revision = revision;
+                kept.content = Content::Raw(CORRUPT);
+            }
+            state.ledger.staged.clear();
+            false
+        }
+        Meddle::DeleteSecret => {
+            state.about_to_change();
+            state.cluster.secret = None;
+            false
+        }
+        Meddle::RevertSecret => {
+            state.ledger.meddled = true;
+            put_secret(state, FIRST[0], None);
+            false
+        }
+        Meddle::ReapplySecret => {
+            state.ledger.meddled = true;
+            let delivered = state.cluster.secret.and_then(|secret| secret.delivered);
+            put_secret(state, FIRST[0], delivered);
+            false
+        }
+        Meddle::RenameSecretUser => {
+            if let Some(secret) = state.cluster.secret {
+                put_secret(state, Credential { user: 2, ..secret.credential }, secret.delivered);
+                state.ledger.meddled = true;
+            }
+            false
+        }
+        Meddle::UnmarkSecret => {
+            if let Some(secret) = state.cluster.secret {
+                put_secret(state, secret.credential, None);
+            }
+            false
+        }
+        Meddle::UndoRollout(workload) => {
+            restart(state, workload, None);
+            false
+        }
+        Meddle::ScaleToZero(workload) => {
+            state.about_to_change();
+            state.cluster.workloads[workload].replicas = 0;
+            false
+        }
+        Meddle::ChangePassword(user) => {
+            let verifier = state.fresh_id();
+            state.database.primary[user] = Role { verifier, login: true };
+            state.database.replica[user] = state.database.primary[user];
+            state.ledger.meddled = true;
+            false
+        }
+        Meddle::Promote => {
+            state.database.timeline += 1;
+            if state.database.primary != state.database.replica {
+                state.ledger.meddled = true;
+            }
+            state.database.primary = state.database.replica;
+            drop_sessions(state);
+            false
+        }
+        Meddle::DatabaseDown => {
+            state.database.up = false;
+            drop_sessions(state);
+            false
+        }
+        Meddle::DatabaseUp => {
+            state.database.up = true;
+            reconnect(state);
+            false
+        }
+    }
+}
+
+fn edit(state: &mut State, change: impl FnOnce(&mut tandem::api::RotationPolicySpec)) -> bool {
+    state.about_to_change_policy();
+    if let Some(policy) = &mut state.cluster.policy {
+        change(Arc::make_mut(&mut policy.spec));
+        policy.generation += 1;
+    }
+    true
+}
+
+fn annotate(state: &mut State, change: impl FnOnce(Option<u32>) -> Option<u32>) -> bool {
+    state.about_to_change_policy();
+    if let Some(policy) = &mut state.cluster.policy {
+        policy.rotate_now = change(policy.rotate_now);
+    }
+    true
+}
+
+/// Every connection breaks; whoever can log in does so again.
+fn drop_sessions(state: &mut State) {
+    for pod in state.cluster.workloads.iter_mut().flat_map(|workload| &mut workload.pods) {
+        pod.session = false;
+    }
+    if let Some(outsider) = &mut state.database.outsider {
+        outsider.session = false;
+    }
+    debug_assert_eq!(session_count(state, 0), 0);
+    if state.database.up {
+        reconnect(state);
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Life(life) => write!(f, "{life:?}"),
+            Self::Fault(Fault::Meddle(what)) => write!(f, "{what:?}"),
+            Self::Fault(fault) => write!(f, "{fault:?}"),
+        }
+    }
+}

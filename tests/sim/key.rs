@@ -1,0 +1,271 @@
+//! What makes two worlds the same for everything that can still happen: times as far as they decide, passwords,
+//! versions and marks by what they equal, not by what they are.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use tandem::api::{RotationPolicySpec, RotationPolicyStatus};
+use tandem::machine::Journal;
+
+use super::answers::{is_old, restart_mark};
+use super::data::{Cluster, Credential, Id, Mark, State, Write, millis};
+
+/// Two worlds with the same key go on in the same way. `memory` includes what old reads would show, which matters
+/// only while a fault can still strike.
+pub fn key(state: &State, memory: bool) -> u64 {
+    let mut canon = Canon::default();
+    canon.database(state);
+    canon.cluster(state, &state.cluster);
+    let controller = &state.controller;
+    canon.put(controller.wake.map(|wake| (wake - state.now).clamp(-1, 60_000)));
+    canon.put(remaining(controller.leads_from - state.now));
+    canon.put(controller.streak.map(|s| (s.number, s.polls.min(9), (state.now - s.since).min(1_000))));
+    canon.put(remaining(controller.unsettled_until - state.now));
+    for flight in &state.flights {
+        canon.put(remaining(flight.expires - state.now));
+        canon.write(state, &flight.write);
+    }
+    canon.ledger(state);
+    canon.put(state.guards);
+    if memory {
+        for old in &state.recent {
+            canon.old(state, old);
+        }
+    }
+    canon.hasher.finish()
+}
+
+/// Steps of five seconds; nothing is waited for more finely.
+fn remaining(millis: i64) -> i64 {
+    (millis.max(0) + 4_999) / 5_000
+}
+
+#[derive(Default)]
+struct Canon {
+    hasher: DefaultHasher,
+    ids: HashMap<Id, u32>,
+    revisions: HashMap<u32, u32>,
+    marks: HashMap<Mark, u32>,
+}
+
+impl Canon {
+    fn put(&mut self, value: impl Hash) {
+        value.hash(&mut self.hasher);
+    }
+
+    fn name(&mut self, id: Id) -> u32 {
+        let next = u32::try_from(self.ids.len()).unwrap();
+        *self.ids.entry(id).or_insert(next)
+    }
+
+    fn id(&mut self, id: Option<Id>) {
+        let name = id.map(|id| self.name(id));
+        self.put(name);
+    }
+
+    fn credential(&mut self, credential: Credential) {
+        self.put(credential.user);
+        self.id(Some(credential.password));
+    }
+
+    fn revision(&mut self, revision: Option<u32>) {
+        let next = u32::try_from(self.revisions.len()).unwrap();
+        let name = revision.map(|revision| *self.revisions.entry(revision).or_insert(next));
+        self.put(name);
+    }
+
+    fn mark(&mut self, mark: Option<Mark>) {
+        let next = u32::try_from(self.marks.len()).unwrap();
+        let name = mark.map(|mark| *self.marks.entry(mark).or_insert(next));
+        self.put(name);
+    }
+
+    fn database(&mut self, state: &State) {
+        let database = &state.database;
+        self.put((database.up, database.timeline > 1));
+        for role in database.primary.iter().chain(&database.replica) {
+            self.id(Some(role.verifier));
+            self.put(role.login);
+        }
+        if let Some(outsider) = database.outsider {
+            self.credential(outsider.credential);
+            self.put((outsider.session, outsider.stubborn));
+        }
+    }
+
+    fn cluster(&mut self, state: &State, cluster: &Cluster) {
+        self.put(cluster.policy.is_some());
+        if let Some(policy) = &cluster.policy {
+            self.revision(Some(policy.revision));
+            self.spec(&policy.spec);
+            self.put((policy.deleting, policy.rotate_now));
+            self.status(&policy.status, policy.generation);
+        }
+        self.put(cluster.journal.is_some());
+        if let Some(kept) = &cluster.journal {
+            self.revision(Some(kept.revision));
+            self.id(kept.pending);
+            self.id(kept.retiring);
+            self.id(kept.previous);
+            match kept.journal() {
+                Some(journal) => self.journal(state, journal),
+                None => self.put("raw"),
+            }
+        }
+        let number = cluster.journal.as_ref().and_then(|kept| kept.journal()).map_or(0, |journal| journal.number);
+        let delivered = cluster.secret.and_then(|secret| secret.delivered);
+        let mark = restart_mark(state.guards, number, delivered);
+        self.mark(Some(mark));
+        if let Some(secret) = cluster.secret {
+            self.revision(Some(secret.revision));
+            self.credential(secret.credential);
+            self.put(delivered.map(|d| (d.number, d.nonce, age(state.now - d.at))));
+        }
+        for workload in &cluster.workloads {
+            self.mark(workload.mark);
+            self.put((workload.replicas, workload.pods.len()));
+            for pod in &workload.pods {
+                self.credential(pod.credential);
+                self.mark(pod.mark);
+                self.put((pod.terminating, pod.session, is_old(pod, mark, delivered)));
+            }
+        }
+    }
+
+    /// What an old read would show, where that is something else.
+    fn old(&mut self, state: &State, old: &Cluster) {
+        let current = &state.cluster;
+        let seen = |c: &Cluster| c.policy.as_ref().map(|p| (p.generation, p.deleting, p.rotate_now));
+        self.put(seen(current) == seen(old));
+        if let (true, Some(policy)) = (seen(current) != seen(old), &old.policy) {
+            self.spec(&policy.spec);
+            self.put((policy.deleting, policy.rotate_now));
+        }
+        let revision = |c: &Cluster| c.journal.as_ref().map(|kept| kept.revision);
+        self.put(revision(current) == revision(old));
+        if let (true, Some(kept)) = (revision(current) != revision(old), &old.journal) {
+            self.revision(Some(kept.revision));
+            self.id(kept.pending);
+            if let Some(journal) = kept.journal() {
+                self.journal(state, journal);
+            }
+        }
+        self.put(current.secret == old.secret);
+        if let (true, Some(secret)) = (current.secret != old.secret, old.secret) {
+            self.revision(Some(secret.revision));
+            self.credential(secret.credential);
+        }
+        self.put(current.workloads == old.workloads);
+        if current.workloads != old.workloads {
+            let pods = old.workloads.iter().flat_map(|workload| &workload.pods);
+            for pod in pods {
+                self.credential(pod.credential);
+                self.mark(pod.mark);
+            }
+        }
+    }
+
+    fn journal(&mut self, state: &State, journal: &Journal) {
+        self.put((journal.number, &journal.handled, journal.history.len(), journal.history.first().map(|f| f.number)));
+        let period = super::start::PERIOD * 86_400_000;
+        let due = journal.schedule.as_ref().map(|mark| millis(mark.since) + period - state.now);
+        self.put(due.map(|due| (due <= 0, due <= 12 * 3_600_000)));
+        self.put(journal.rotation.is_some());
+        if let Some(rotation) = &journal.rotation {
+            self.spec(&rotation.spec);
+            self.put((rotation.pending.as_str(), rotation.trigger.as_str(), rotation.rejected));
+            self.put(age(state.now - millis(rotation.started_at)));
+            let drain = match rotation.spec.drain.timeout.as_str() {
+                "2s" => 2_000,
+                _ => 7_200_000,
+            };
+            self.put(rotation.rolled_out_at.map(|at| state.now - millis(at) > drain));
+        }
+    }
+
+    /// What people can change of a spec.
+    fn spec(&mut self, spec: &RotationPolicySpec) {
+        let cron = spec.schedule.as_ref().map(|schedule| schedule.cron.is_some());
+        self.put((spec.suspend, &spec.users, cron));
+    }
+
+    fn status(&mut self, status: &RotationPolicyStatus, generation: i64) {
+        self.put((&status.active_user, status.observed_generation == Some(generation), &status.last_handled_rotate_now));
+        self.put(status.rotation.as_ref().map(|rotation| (rotation.number, &rotation.phase)));
+        self.put(status.last_rotation.as_ref().map(|rotation| rotation.number));
+        for condition in &status.conditions {
+            self.put((&condition.type_, &condition.status, &condition.reason));
+        }
+    }
+
+    fn write(&mut self, state: &State, write: &Write) {
+        match write {
+            Write::Journal { expected, new, entry } => {
+                self.revision(*expected);
+                self.id(new.pending);
+                self.id(new.retiring);
+                self.put(entry);
+                if let Some(journal) = new.journal() {
+                    self.journal(state, journal);
+                }
+            }
+            Write::Secret { expected, credential, number, nonce } => {
+                self.revision(Some(*expected));
+                self.credential(*credential);
+                self.put((number, nonce));
+            }
+            Write::Restart { workload, mark } => {
+                self.put(workload);
+                self.mark(Some(*mark));
+            }
+            Write::Role { user, role, retire } => {
+                self.credential(Credential { user: *user, password: role.verifier });
+                self.put((role.login, retire));
+            }
+            Write::Terminate { user } => self.put(user),
+            Write::Status { expected, status } => {
+                self.revision(Some(*expected));
+                self.status(status, status.observed_generation.unwrap_or(0));
+            }
+        }
+    }
+
+    /// Of what the rules remember, only what they can still ask for.
+    fn ledger(&mut self, state: &State) {
+        let ledger = &state.ledger;
+        self.put(ledger.meddled);
+        self.put(ledger.delivered.is_some());
+        self.put(ledger.delivered == state.cluster.secret.map(|secret| secret.credential));
+        for credential in &ledger.excused {
+            self.credential(*credential);
+        }
+        for credential in &ledger.forsaken {
+            self.credential(*credential);
+        }
+        let mut known: Vec<_> = ledger
+            .proven
+            .iter()
+            .filter_map(|credential| Some((credential.user, *self.ids.get(&credential.password)?)))
+            .collect();
+        known.sort_unstable();
+        self.put(known);
+        for credential in ledger.told.iter().filter(|credential| state.database.logs_in(**credential)) {
+            self.credential(*credential);
+        }
+        let last = ledger.staged.iter().next_back();
+        if let Some((number, id)) = last {
+            self.put(number);
+            self.id(Some(*id));
+        }
+    }
+}
+
+/// How long ago something was, as far as the pace and the time limits tell.
+fn age(millis: i64) -> u8 {
+    match millis {
+        ..60_000 => 0,
+        60_000..600_000 => 1,
+        600_000..1_800_000 => 2,
+        _ => 3,
+    }
+}

@@ -1,0 +1,171 @@
+//! Where explorations start, and the policies they start with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde_json::json;
+use tandem::machine::Journal;
+use tandem::machine::journal::ScheduleMark;
+use tandem::policy::Policy;
+use tandem::api::{ROTATE_NOW, RotationPolicy, RotationPolicySpec, RotationPolicyStatus};
+
+use super::answers::nonce;
+use super::data::{
+    AppSecret, Cluster, Content, Controller, Credential, Database, EPOCH, Guards, JournalSecret, Ledger, Object, Outsider, Pod, Role, State,
+    UID, Workload, time,
+};
+
+/// The first password of each user.
+pub const FIRST: [Credential; 2] = [Credential { user: 0, password: 1 }, Credential { user: 1, password: 2 }];
+/// A schedule that the schema takes and that means nothing.
+pub const NEVER: &str = "whenever you like";
+
+/// A policy with one idle Deployment, adopted never, and asked to rotate: the plainest start there is.
+pub fn fresh() -> State {
+    let mut web = workload("web", true);
+    web.graceful = true;
+    start(&spec(&json!({})), vec![web])
+}
+
+fn elastic() -> State {
+    let mut web = workload("web", true);
+    web.elastic = true;
+    start(&spec(&json!({})), vec![web])
+}
+
+/// Every start of the exploration, by name.
+pub fn starts() -> Vec<(&'static str, State)> {
+    vec![
+        ("fresh policy, one idle Deployment", fresh()),
+        ("an elastic Deployment", elastic()),
+        ("two Deployments, one at a time", two_in_turn()),
+        ("applications that read the Secret again", rereading()),
+        ("retired users may not log in", no_login()),
+        ("a stubborn stranger, terminated", stranger()),
+        ("mid-schedule, nobody asks", scheduled()),
+    ]
+}
+
+fn two_in_turn() -> State {
+    let spec = spec(&json!({"restart": {"maxConcurrent": 1}}));
+    start(&spec, vec![workload("web", false), workload("worker", true)])
+}
+
+fn rereading() -> State {
+    let mut app = workload("web", false);
+    app.rereads = true;
+    start(&spec(&json!({"restart": {"mode": "None"}})), vec![app])
+}
+
+fn no_login() -> State {
+    start(&spec(&json!({"retire": {"mode": "NoLogin"}})), vec![workload("web", false)])
+}
+
+fn stranger() -> State {
+    let drain = json!({"drain": {"quietFor": "1s", "timeout": "2s", "onActiveSessions": "Terminate"}});
+    let mut state = start(&spec(&drain), vec![workload("web", true)]);
+    state.database.outsider = Some(Outsider { credential: FIRST[0], session: true, stubborn: true });
+    state
+}
+
+/// Days between two rotations of the policy with a schedule.
+pub const PERIOD: i64 = 90;
+
+/// The schedule was adopted long ago, and is due in an hour.
+fn scheduled() -> State {
+    let mut state = start(&spec(&json!({"schedule": {"every": "90d"}})), vec![workload("web", true)]);
+    let mut journal = Journal::new(UID);
+    if let Some(policy) = &mut state.cluster.policy {
+        policy.rotate_now = None;
+        let schedule = Policy::parse(&object(policy)).unwrap().schedule.unwrap();
+        let since = time(3_600_000 - PERIOD * 86_400_000);
+        journal.schedule = Some(ScheduleMark { text: schedule.text().to_owned(), since });
+    }
+    let content = Content::Written(Arc::new(journal));
+    state.cluster.journal = Some(JournalSecret { revision: 1, content, pending: None, retiring: None, previous: None });
+    state
+}
+
+/// A spec with the changes that a test wants.
+pub fn spec(changes: &serde_json::Value) -> RotationPolicySpec {
+    let mut base = json!({
+        "users": ["app_a", "app_b"],
+        "database": {
+            "host": "db.example.com", "name": "appdb",
+            "admin": {"secretRef": {"name": "admin"}}, "tls": {"mode": "Disable"},
+        },
+        "delivery": {"secret": {"name": "db-credentials"}},
+        // Three quiet polls are the least that proves a drain; more would only make the exploration longer.
+        "drain": {"quietFor": "0s"},
+    });
+    for (key, value) in changes.as_object().unwrap() {
+        base[key] = value.clone();
+    }
+    serde_json::from_value(base).unwrap()
+}
+
+/// A world in order: `app_a` is active, every pod has its password, and rotate-now asks for one rotation.
+pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
+    let role = |credential: Credential| Role { verifier: credential.password, login: true };
+    let primary = FIRST.map(role);
+    let database = Database { up: true, timeline: 1, primary, replica: primary, outsider: None };
+    let policy = Object {
+        revision: 1,
+        spec: Arc::new(spec.clone()),
+        generation: 1,
+        deleting: false,
+        rotate_now: Some(1),
+        status: Arc::new(RotationPolicyStatus::default()),
+    };
+    let mut ledger = Ledger::default();
+    ledger.told.insert(FIRST[0]);
+    State {
+        now: 0,
+        cluster: Cluster {
+            policy: Some(policy),
+            journal: None,
+            secret: Some(AppSecret { revision: 1, credential: FIRST[0], delivered: None }),
+            workloads,
+            revision: 1,
+        },
+        database,
+        flights: Vec::new(),
+        controller: Controller { wake: Some(0), ..Controller::default() },
+        recent: Vec::new(),
+        ledger,
+        guards: Guards::ALL,
+        next_id: 2,
+    }
+}
+
+/// A Deployment of one pod, older than everything else.
+pub fn workload(name: &'static str, idle: bool) -> Workload {
+    let pod = Pod {
+        credential: FIRST[0],
+        created: -3_600_000,
+        mark: None,
+        terminating: false,
+        session: !idle,
+    };
+    Workload { name, mark: None, replicas: 1, idle, rereads: false, elastic: false, graceful: false, pods: vec![pod] }
+}
+
+/// The object as the API server gives it.
+pub fn object(policy: &Object) -> RotationPolicy {
+    let annotations = policy.rotate_now.map(|n| BTreeMap::from([(ROTATE_NOW.to_owned(), nonce(n))]));
+    RotationPolicy {
+        metadata: ObjectMeta {
+            name: Some("app-db".into()),
+            namespace: Some("production".into()),
+            uid: Some(UID.into()),
+            generation: Some(policy.generation),
+            creation_timestamp: Some(Time(jiff::Timestamp::from_millisecond(EPOCH).unwrap())),
+            deletion_timestamp: policy.deleting.then(|| Time(time(0))),
+            annotations,
+            ..ObjectMeta::default()
+        },
+        spec: policy.spec.as_ref().clone(),
+        status: Some(policy.status.as_ref().clone()),
+    }
+}

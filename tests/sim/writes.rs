@@ -1,0 +1,259 @@
+//! Writes: from an action to what is sent, and what happens when it lands.
+
+use std::sync::Arc;
+
+use tandem::api::spec::RetireMode;
+use tandem::effects::Error;
+use tandem::machine::Action;
+use tandem::machine::step::Entry;
+
+use super::answers::{View, restart_mark};
+use super::data::{
+    AppSecret, Content, Credential, Delivery, Id, JournalSecret, Mark, Role, SQL_DEADLINE, State, Write, user_index,
+};
+
+impl Write {
+    /// One word for stories.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Journal { entry, .. } => entry,
+            Self::Secret { .. } => "flip",
+            Self::Restart { .. } => "restart",
+            Self::Role { retire: true, .. } => "retire",
+            Self::Role { .. } => "set_verifier",
+            Self::Terminate { .. } => "terminate",
+            Self::Status { .. } => "publish",
+        }
+    }
+}
+
+/// What came of an action before anything was sent.
+pub enum Made {
+    /// It is to be sent.
+    Write(Write),
+    /// It is refused for good, for this reason.
+    Refused(&'static str),
+}
+
+impl Made {
+    #[expect(clippy::unnecessary_wraps, reason = "it ends functions that can fail")]
+    fn send(write: Write) -> Result<Self, Error> {
+        Ok(Self::Write(write))
+    }
+}
+
+/// Makes up the write for an action, with everything that the effects check before they send it.
+pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Error> {
+    match action {
+        Action::Record { entry, next } => {
+            let kept = view.journal.as_ref();
+            let (pending, retiring, previous) = match entry {
+                Entry::Adopt | Entry::Reschedule | Entry::Finish => (None, None, None),
+                Entry::Stage => (Some(state.fresh_id()), Some(state.fresh_id()), named(state).map(|c| c.password)),
+                Entry::Regenerate => (
+                    Some(state.fresh_id()),
+                    kept.and_then(|k| k.retiring),
+                    kept.and_then(|k| k.previous),
+                ),
+                Entry::Recover => {
+                    let carried = named(state).ok_or_else(|| conflict("Secret"))?;
+                    let rotation = next.rotation.as_ref().ok_or_else(|| conflict("journal"))?;
+                    if carried.user != user_index(rotation.pending.as_str()) {
+                        return Err(conflict("Secret"));
+                    }
+                    (Some(carried.password), Some(state.fresh_id()), None)
+                }
+                Entry::RollOut => {
+                    let kept = kept.ok_or_else(|| conflict("journal"))?;
+                    (kept.pending, kept.retiring, kept.previous)
+                }
+            };
+            let content = Content::Written(Arc::new(next.as_ref().clone()));
+            Made::send(Write::Journal {
+                expected: kept.map(|k| k.revision),
+                new: JournalSecret { revision: 0, content, pending, retiring, previous },
+                entry: action.label(),
+            })
+        }
+        Action::SetVerifier { user } => {
+            // A machine that sets a verifier without a journal gets what a careless effect would give it.
+            let password = match view.pending() {
+                Some((_, pending)) => pending.password,
+                None => state.fresh_id(),
+            };
+            role(state, user_index(user.as_str()), Role { verifier: password, login: true }, false)
+        }
+        Action::Retire { user, mode } => {
+            let verifier = match view.journal.as_ref().and_then(|kept| kept.retiring) {
+                Some(id) => id,
+                None => state.fresh_id(),
+            };
+            let login = *mode == RetireMode::Scramble;
+            role(state, user_index(user.as_str()), Role { verifier, login }, true)
+        }
+        Action::Flip { version } => {
+            let (number, credential) = view.pending().ok_or_else(|| conflict("journal"))?;
+            let nonce = view
+                .journal
+                .as_ref()
+                .and_then(|kept| kept.journal()?.handled.as_ref()?.strip_prefix("nonce-")?.parse().ok());
+            Made::send(Write::Secret { expected: version.parse().unwrap(), credential, number, nonce })
+        }
+        Action::Restart { consumer, .. } => {
+            let workload = state
+                .cluster
+                .workloads
+                .iter()
+                .position(|workload| workload.name == consumer.name)
+                .ok_or_else(|| conflict("workload"))?;
+            let number = view.pending().map_or(0, |(number, _)| number);
+            let delivered = state.cluster.secret.and_then(|secret| secret.delivered);
+            Made::send(Write::Restart { workload, mark: restart_mark(state.guards, number, delivered) })
+        }
+        Action::Terminate { user } => {
+            reachable(state)?;
+            Made::send(Write::Terminate { user: user_index(user.as_str()) })
+        }
+    }
+}
+
+fn role(state: &State, user: usize, role: Role, retire: bool) -> Result<Made, Error> {
+    reachable(state)?;
+    if state.guards.settle && state.now < state.controller.unsettled_until {
+        return Err(Error::TimedOut { what: "the change of a role before this one".into(), seconds: 10 });
+    }
+    // The SQL layer's own rule, whatever the machine asked for.
+    let safe = named(state).is_some_and(|named| named.user != user || named.password == role.verifier);
+    if state.guards.named && !safe {
+        return Ok(Made::Refused("UserInUse"));
+    }
+    Made::send(Write::Role { user, role, retire })
+}
+
+fn reachable(state: &State) -> Result<(), Error> {
+    if state.database.up {
+        return Ok(());
+    }
+    Err(Error::Postgres { what: "connect".into(), detail: "connection refused".into() })
+}
+
+fn named(state: &State) -> Option<Credential> {
+    state.cluster.secret.map(|secret| secret.credential)
+}
+
+/// What a guard that did not hold answers.
+pub fn conflict(what: &str) -> Error {
+    Error::Conflict { what: what.into() }
+}
+
+/// Lets a write land, if its guard holds now.
+pub fn land(state: &mut State, write: &Write) -> Result<(), Error> {
+    match write {
+        Write::Journal { expected, new, .. } => {
+            let found = state.cluster.journal.as_ref().map(|kept| kept.revision);
+            if state.cluster.policy.is_none() || (state.guards.version && found != *expected) {
+                return Err(conflict("journal"));
+            }
+            state.about_to_change();
+            let new = JournalSecret { revision: state.cluster.revision, ..new.clone() };
+            state.cluster.journal = Some(new);
+        }
+        Write::Secret { expected, credential, number, nonce } => {
+            let found = state.cluster.secret.map(|secret| secret.revision);
+            if found.is_none() || (state.guards.version && found != Some(*expected)) {
+                return Err(conflict("Secret"));
+            }
+            let delivered = Delivery { number: *number, nonce: *nonce, replaced: *expected, at: state.second() };
+            put_secret(state, *credential, Some(delivered));
+            state.ledger.delivered = Some(*credential);
+        }
+        Write::Restart { workload, mark } => restart(state, *workload, Some(*mark)),
+        Write::Role { user, role, .. } => {
+            if !state.database.up {
+                return Err(Error::Postgres { what: "connect".into(), detail: "connection refused".into() });
+            }
+            if let Some(found) = state.database.primary.get_mut(*user) {
+                *found = *role;
+            }
+        }
+        Write::Terminate { user } => terminate(state, *user),
+        Write::Status { expected, status } => {
+            let found = state.cluster.policy.as_ref().map(|policy| policy.revision);
+            if found.is_none() || (state.guards.version && found != Some(*expected)) {
+                return Err(conflict("policy"));
+            }
+            // No stale read is about the status, so it leaves no memory.
+            state.cluster.revision += 1;
+            let revision = state.cluster.revision;
+            if let Some(policy) = &mut state.cluster.policy {
+                policy.revision = revision;
+                policy.status = Arc::clone(status);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives the Secret another content.
+pub fn put_secret(state: &mut State, credential: Credential, delivered: Option<Delivery>) {
+    state.about_to_change();
+    state.cluster.secret = Some(AppSecret { revision: state.cluster.revision, credential, delivered });
+    state.ledger.told.insert(credential);
+}
+
+/// Gives a pod template another mark.
+pub fn restart(state: &mut State, workload: usize, mark: Option<Mark>) {
+    if state.cluster.workloads.get(workload).is_none_or(|workload| workload.mark == mark) {
+        return;
+    }
+    state.about_to_change();
+    state.cluster.workloads[workload].mark = mark;
+}
+
+fn terminate(state: &mut State, user: usize) {
+    for workload in &mut state.cluster.workloads {
+        for pod in workload.pods.iter_mut().filter(|pod| pod.credential.user == user) {
+            pod.session = false;
+        }
+    }
+    if let Some(outsider) = &mut state.database.outsider
+        && outsider.credential.user == user
+    {
+        outsider.session = false;
+    }
+    reconnect(state);
+}
+
+/// Every application that lost its session logs in again at once, as connection pools do.
+pub fn reconnect(state: &mut State) {
+    let secret = named(state);
+    for workload in state.cluster.workloads.iter_mut().filter(|workload| !workload.idle) {
+        for pod in workload.pods.iter_mut().filter(|pod| !pod.session && !pod.terminating) {
+            if workload.rereads
+                && let Some(credential) = secret
+            {
+                pod.credential = credential;
+            }
+            pod.session = state.database.logs_in(pod.credential);
+        }
+    }
+    if let Some(mut outsider) = state.database.outsider {
+        outsider.session |= outsider.stubborn && state.database.logs_in(outsider.credential);
+        state.database.outsider = Some(outsider);
+    }
+}
+
+/// How long a write that was given up can still land.
+pub fn lifetime(state: &State, write: &Write) -> i64 {
+    match write {
+        Write::Role { .. } | Write::Terminate { .. } if state.guards.deadline => SQL_DEADLINE,
+        Write::Role { .. } | Write::Terminate { .. } | Write::Journal { .. } => super::data::API_DEADLINE,
+        Write::Secret { .. } | Write::Restart { .. } | Write::Status { .. } => super::data::API_DEADLINE,
+    }
+}
+
+/// Materials of the journal, for tests that look inside.
+pub fn materials(state: &State) -> Option<(Id, Id)> {
+    let kept = state.cluster.journal.as_ref()?;
+    Some((kept.pending?, kept.retiring?))
+}
