@@ -1,32 +1,96 @@
-//! x
+//! The explorer: every write × every fault, a budget of two faults, two controllers; the rules of safety after each single
+//! write, and a good end from every world that can be reached. And the proof that it would notice: machines that are
+//! broken on purpose, each caught by the rule that it breaks.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_lines,
+    clippy::cast_possible_truncation,
+    reason = "a simulator fails by panicking, and counts in small numbers"
+)]
+
 mod sim;
 
-use sim::data::{Guards, MarkBy};
-use sim::explore::explore;
+use std::thread;
+
+use sim::explore::{Explored, awake, explore};
+use sim::hands::{Point, take};
+use sim::happy::HAPPY_WRITES;
 use sim::mutants::MUTANTS;
-use sim::start::starts;
+use sim::start::{fresh, starts};
 use tandem::controller::turn::Machine;
 
+/// Faults that strike in one history.
+const BUDGET: u8 = 2;
+
 #[test]
-fn guards() {
-    let all = Guards::ALL;
-    let without = [
-        ("version", Guards { version: false, ..all }),
-        ("deadline", Guards { deadline: false, ..all }),
-        ("settle", Guards { settle: false, ..all }),
-        ("named", Guards { named: false, ..all }),
-        ("rotation mark", Guards { mark: MarkBy::Rotation, ..all }),
-        ("second mark", Guards { mark: MarkBy::Second, ..all }),
-    ];
-    for (name, guards) in without {
-        let t = std::time::Instant::now();
-        let found = (0..=2).find_map(|budget| starts().into_iter().skip(0).find_map(|(start_name, mut start)| {
-            start.guards = guards;
-            Some((budget, start_name, explore(&Machine, &start, budget).err()?))
-        }));
+fn every_write_and_every_fault_ends_with_everybody_logged_in() {
+    let explored: Vec<(&str, Explored)> = thread::scope(|scope| {
+        let running: Vec<_> = starts()
+            .into_iter()
+            .map(|(name, start)| (name, scope.spawn(move || explore(&Machine, &start, BUDGET))))
+            .collect();
+        let finished = running.into_iter().map(|(name, run)| (name, run.join().unwrap()));
+        finished
+            .map(|(name, result)| match result {
+                Ok(explored) => (name, explored),
+                Err(found) => panic!("{name}: {}\n{}", found.broken, found.story),
+            })
+            .collect()
+    });
+    for (name, explored) in &explored {
+        println!("{name}: {} states, {} turns", explored.states, explored.turns);
+        assert!(explored.states > 100, "{name}: nothing was explored");
+    }
+    println!("{} states", explored.iter().map(|(_, e)| e.states).sum::<usize>());
+}
+
+#[test]
+fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
+    let mut caught = 0;
+    let mut missed = Vec::new();
+    for mutant in &MUTANTS {
+        let found = (0..=BUDGET).find_map(|budget| {
+            starts()
+                .into_iter()
+                .find_map(|(start, state)| Some((start, explore(mutant, &state, budget).err()?)))
+        });
         match found {
-            Some((budget, start, found)) => println!("{name} budget {budget} {start} {:?}: {}\n{}", t.elapsed(), found.broken, found.story),
-            None => println!("{name} NOT NEEDED {:?}", t.elapsed()),
+            Some((_, found)) if found.broken.starts_with(mutant.breaks) => caught += 1,
+            Some((start, found)) => missed.push(format!(
+                "{} ({start}): {} instead of {}",
+                mutant.name, found.broken, mutant.breaks
+            )),
+            None => missed.push(format!("{}: not caught", mutant.name)),
         }
     }
+    println!("{caught} of {} mutants caught", MUTANTS.len());
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+/// The writes that the real process is killed at are those of the undisturbed rotation, and no others.
+#[test]
+fn an_undisturbed_rotation_makes_these_writes() {
+    let mut state = fresh();
+    let mut writes = Vec::new();
+    for _ in 0..100 {
+        if state.controller.wake.is_none() {
+            break;
+        }
+        let took = take(&Machine, awake(&state), &Vec::new());
+        assert_eq!(took.broken, None);
+        writes.extend(took.points.iter().filter_map(|point| match point {
+            Point::Write(label, ..) => Some(*label),
+            _ => None,
+        }));
+        state = took.state;
+        for life in sim::events::lives(&state) {
+            assert_eq!(sim::events::live(&mut state, life), None);
+        }
+    }
+    assert_eq!(writes, HAPPY_WRITES);
 }

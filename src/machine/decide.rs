@@ -32,7 +32,11 @@ const SLOW: SignedDuration = SignedDuration::from_mins(1);
 #[must_use]
 pub fn decide(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
     let decision = match journal {
-        Loaded::Corrupt(flaw) => wait(Phase::Idle, later(now, SLOW), Waiting::JournalCorrupt(flaw.clone())),
+        Loaded::Corrupt(flaw) => wait(
+            Phase::Idle,
+            later(now, SLOW),
+            Waiting::JournalCorrupt(flaw.clone()),
+        ),
         Loaded::Absent => adopt(policy, facts, now),
         Loaded::Valid(journal) => match &journal.rotation {
             None => idle(policy, journal, facts, now),
@@ -69,7 +73,11 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
         return look(Phase::Idle, Query::Secret);
     };
     if let Some(finding) = refused(facts) {
-        return wait(Phase::Idle, later(now, PREFLIGHT_RETRY), Waiting::Refused(finding));
+        return wait(
+            Phase::Idle,
+            later(now, PREFLIGHT_RETRY),
+            Waiting::Refused(finding),
+        );
     }
     let mut next = Journal::new(&policy.uid);
     next.schedule = schedule_mark(policy, now);
@@ -128,7 +136,11 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
 fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> Decision {
     let text = |mark: &ScheduleMark| mark.text.clone();
     if let Some(finding) = refused(facts) {
-        return wait(Phase::Idle, later(now, PREFLIGHT_RETRY), Waiting::Refused(finding));
+        return wait(
+            Phase::Idle,
+            later(now, PREFLIGHT_RETRY),
+            Waiting::Refused(finding),
+        );
     }
     if policy.schedule.as_ref().map(|s| s.text().to_owned()) != journal.schedule.as_ref().map(text) {
         let next = Journal {
@@ -288,7 +300,11 @@ impl Pass<'_> {
     fn rotate(&self) -> Decision {
         let secret = self.facts.secret.as_ref();
         if let Some(flaw) = secret.and_then(|secret| outdated(self.journal, secret)) {
-            return wait(Phase::Staged, later(self.now, SLOW), Waiting::JournalCorrupt(flaw));
+            return wait(
+                Phase::Staged,
+                later(self.now, SLOW),
+                Waiting::JournalCorrupt(flaw),
+            );
         }
         match &self.facts.secret {
             None => look(Phase::Staged, Query::Secret),
@@ -378,7 +394,9 @@ impl Pass<'_> {
         match refused {
             Refused::Otherwise(finding) => self.wait(phase, Waiting::Refused(finding.clone())),
             // Another password is possible only while nobody has been told this one.
-            Refused::Password(_) if phase < Phase::Delivered && self.rotation.rejected.saturating_add(1) < MAX_REJECTED => {
+            Refused::Password(_)
+                if phase < Phase::Delivered && self.rotation.rejected.saturating_add(1) < MAX_REJECTED =>
+            {
                 let rotation = Rotation {
                     rejected: self.rotation.rejected.saturating_add(1),
                     ..self.rotation.clone()
@@ -588,10 +606,7 @@ impl Pass<'_> {
     fn wait(&self, phase: Phase, why: Waiting) -> Decision {
         wait(
             phase,
-            later(
-                self.now,
-                pace(self.now.duration_since(self.rotation.started_at)),
-            ),
+            later(self.now, pace(self.now.duration_since(self.rotation.started_at))),
             why,
         )
     }

@@ -9,7 +9,8 @@ use tandem::machine::{Loaded, Query};
 use tandem::policy::target::{ConsumerKind, ConsumerRef, RoleName};
 
 use super::data::{
-    Cluster, Content, Credential, Delivery, Guards, JournalSecret, Mark, MarkBy, Object, Pod, State, Streak, UID, USERS, millis, time, user_index,
+    Cluster, Content, Credential, Delivery, Guards, JournalSecret, Mark, MarkBy, Object, Pod, State, Streak,
+    UID, USERS, millis, time, user_index,
 };
 use super::start::object;
 
@@ -28,7 +29,13 @@ impl View {
         let kept = self.journal.as_ref()?;
         let journal = kept.journal()?;
         let user = user_index(journal.rotation.as_ref()?.pending.as_str());
-        Some((journal.number, Credential { user, password: kept.pending? }))
+        Some((
+            journal.number,
+            Credential {
+                user,
+                password: kept.pending?,
+            },
+        ))
     }
 
     /// The retiring user and its last password.
@@ -49,15 +56,27 @@ pub fn load(cluster: &Cluster) -> (Option<Fresh>, View) {
         Some(Content::Written(journal)) => Loaded::Valid(Box::new(journal.as_ref().clone())),
         Some(Content::Raw(text)) => tandem::machine::Journal::load(text.as_bytes(), UID),
     };
-    let view = View { journal: cluster.journal.clone(), object: Some(policy.clone()), ..View::default() };
-    (Some(Fresh { object: object(policy), journal }), view)
+    let view = View {
+        journal: cluster.journal.clone(),
+        object: Some(policy.clone()),
+        ..View::default()
+    };
+    (
+        Some(Fresh {
+            object: object(policy),
+            journal,
+        }),
+        view,
+    )
 }
 
 /// Answers one question. `cluster` is what the API server shows, which may be old; the database is asked itself.
 pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query) -> Result<Seen, Error> {
     Ok(match query {
         Query::Secret => {
-            view.carried = cluster.secret.is_some_and(|secret| view.pending().is_some_and(|(_, c)| c == secret.credential));
+            view.carried = cluster
+                .secret
+                .is_some_and(|secret| view.pending().is_some_and(|(_, c)| c == secret.credential));
             Seen::Secret(secret(cluster, view))
         }
         Query::Preflight => Seen::Preflight(preflight(state, cluster)),
@@ -121,16 +140,26 @@ pub fn nonce(number: u32) -> String {
 }
 
 fn preflight(state: &State, cluster: &Cluster) -> Preflight {
-    let blocker = |reason, message: &str| vec![Finding { blocks: true, reason, message: message.into() }];
+    let blocker = |reason, message: &str| {
+        vec![Finding {
+            blocks: true,
+            reason,
+            message: message.into(),
+        }]
+    };
     let credential = cluster.secret.map(|secret| secret.credential);
     let active = credential.filter(|c| c.user < 2);
     let findings = match (credential, active) {
         (None, _) => blocker("SecretMissing", "the application Secret is gone"),
-        (Some(_), None) => blocker("UnknownUser", "the application Secret names neither user of the pair"),
+        (Some(_), None) => blocker(
+            "UnknownUser",
+            "the application Secret names neither user of the pair",
+        ),
         (Some(_), Some(_)) if !state.database.up => vec![unreachable()],
-        (Some(_), Some(credential)) if !state.database.logs_in(credential) => {
-            blocker(ACTIVE_LOGIN_FAILED, "the credential in the application Secret does not log in")
-        }
+        (Some(_), Some(credential)) if !state.database.logs_in(credential) => blocker(
+            ACTIVE_LOGIN_FAILED,
+            "the credential in the application Secret does not log in",
+        ),
         (Some(_), Some(_)) => Vec::new(),
     };
     Preflight {
@@ -141,7 +170,10 @@ fn preflight(state: &State, cluster: &Cluster) -> Preflight {
 }
 
 fn identity(state: &State) -> Identity {
-    Identity { system: "7000000000000000001".into(), timeline: state.database.timeline }
+    Identity {
+        system: "7000000000000000001".into(),
+        timeline: state.database.timeline,
+    }
 }
 
 fn pending(state: &State, credential: Credential) -> Login {
@@ -188,7 +220,11 @@ fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
         .workloads
         .iter()
         .map(|workload| {
-            let old = workload.pods.iter().filter(|pod| is_old(pod, mark, delivered)).count();
+            let old = workload
+                .pods
+                .iter()
+                .filter(|pod| is_old(pod, mark, delivered))
+                .count();
             Consumer {
                 reference: reference(workload.name),
                 uid: format!("uid-{}", workload.name),
@@ -223,31 +259,52 @@ fn sessions(state: &mut State, number: u64, user: usize) -> Sessions {
             pod: String::new(),
             count: u32::try_from(count).unwrap(),
         };
-        return Sessions::Counted { laggards: vec![laggard], quiet: None };
+        return Sessions::Counted {
+            laggards: vec![laggard],
+            quiet: None,
+        };
     }
     let now = state.now;
     let streak = state
         .controller
         .streak
         .filter(|streak| streak.number == number)
-        .unwrap_or(Streak { number, since: now, polls: 0 });
-    let streak = Streak { polls: streak.polls + 1, ..streak };
+        .unwrap_or(Streak {
+            number,
+            since: now,
+            polls: 0,
+        });
+    let streak = Streak {
+        polls: streak.polls + 1,
+        ..streak
+    };
     state.controller.streak = Some(streak);
     Sessions::Counted {
         laggards: Vec::new(),
-        quiet: Some(Quiet { since: time(streak.since), polls: streak.polls }),
+        quiet: Some(Quiet {
+            since: time(streak.since),
+            polls: streak.polls,
+        }),
     }
 }
 
 /// How many sessions a user has.
 pub fn session_count(state: &State, user: usize) -> usize {
     let pods = state.cluster.workloads.iter().flat_map(|workload| &workload.pods);
-    let of_pods = pods.filter(|pod| pod.session && pod.credential.user == user).count();
-    let outsider = state.database.outsider.filter(|o| o.session && o.credential.user == user);
+    let of_pods = pods
+        .filter(|pod| pod.session && pod.credential.user == user)
+        .count();
+    let outsider = state
+        .database
+        .outsider
+        .filter(|o| o.session && o.credential.user == user);
     of_pods + usize::from(outsider.is_some())
 }
 
 /// When a rotation that was loaded began.
 pub fn started_at(journal: &tandem::machine::Journal) -> Option<i64> {
-    journal.rotation.as_ref().map(|rotation| millis(rotation.started_at))
+    journal
+        .rotation
+        .as_ref()
+        .map(|rotation| millis(rotation.started_at))
 }

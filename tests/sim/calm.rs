@@ -35,7 +35,12 @@ pub fn converges(
     end(mind, state, good, &mut moves).map_err(|broken| (broken, moves))
 }
 
-fn end(mind: &impl Mind, state: &State, good: &mut HashSet<u64>, moves: &mut Vec<Move>) -> Result<(), Broken> {
+fn end(
+    mind: &impl Mind,
+    state: &State,
+    good: &mut HashSet<u64>,
+    moves: &mut Vec<Move>,
+) -> Result<(), Broken> {
     let mut state = state.clone();
     let mut path = Vec::new();
     state.recent.clear();
@@ -59,7 +64,10 @@ fn end(mind: &impl Mind, state: &State, good: &mut HashSet<u64>, moves: &mut Vec
         good.extend(path);
         return Ok(());
     }
-    Err(format!("L: {HELP} times somebody did as told, and still {}", situation(&state)))
+    Err(format!(
+        "L: {HELP} times somebody did as told, and still {}",
+        situation(&state)
+    ))
 }
 
 /// Takes turns until nothing is left to do. True when a world was met that is known to end well.
@@ -90,19 +98,28 @@ fn settle(
         *state = took.state;
         let after = key(state, false);
         // A wait that looks again and again and finds nothing new stands still.
-        same = if after == before && took.writes.is_empty() { same + 1 } else { 0 };
+        same = if after == before && took.writes.is_empty() {
+            same + 1
+        } else {
+            0
+        };
         before = after;
         if same >= 12 {
             return Ok(false);
         }
     }
-    Err(format!("L: after {TURNS} turns it does not rest: {}", situation(state)))
+    Err(format!(
+        "L: after {TURNS} turns it does not rest: {}",
+        situation(state)
+    ))
 }
 
 /// Late writes land, and every pod is replaced that will be.
 fn everything_happens(state: &mut State, moves: &mut Vec<Move>) -> Result<(), Broken> {
     for _ in 0..40 {
-        let next = lives(state).into_iter().find(|life| !matches!(life, Life::Spawn { .. }));
+        let next = lives(state)
+            .into_iter()
+            .find(|life| !matches!(life, Life::Spawn { .. }));
         let Some(life) = next else { return Ok(()) };
         moves.push(Move::Event(Event::Life(life)));
         if let Some(broken) = live(state, life) {
@@ -115,10 +132,21 @@ fn everything_happens(state: &mut State, moves: &mut Vec<Move>) -> Result<(), Br
 /// Where the world has come to rest: at the goal, or where a person must help; then what the condition tells them to
 /// do.
 fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
-    let Some(policy) = &state.cluster.policy else { return everybody(state).map(|()| None) };
+    let Some(policy) = &state.cluster.policy else {
+        return everybody(state).map(|()| None);
+    };
     let status = &policy.status;
-    let holds = |name: &str| status.conditions.iter().any(|c| c.type_ == name && c.status == "True");
-    let reason = status.conditions.iter().find(|c| c.type_ == condition::READY).map_or("", |c| c.reason.as_str());
+    let holds = |name: &str| {
+        status
+            .conditions
+            .iter()
+            .any(|c| c.type_ == name && c.status == "True")
+    };
+    let reason = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == condition::READY)
+        .map_or("", |c| c.reason.as_str());
     if policy.spec.suspend && reason == "Suspended" {
         everybody(state)?;
         return Ok(Some(Meddle::Resume));
@@ -130,7 +158,10 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
             "JournalCorrupt" | "SecretChanged" => Ok(Some(Meddle::DeleteJournal)),
             "SecretMissing" | "UnknownUser" => Ok(Some(Meddle::RevertSecret)),
             "ActiveLoginFailed" => Ok(Some(Meddle::ChangePassword(0))),
-            reason => Err(format!("L: stalled for {reason:?}, which no person can mend: {}", situation(state))),
+            reason => Err(format!(
+                "L: stalled for {reason:?}, which no person can mend: {}",
+                situation(state)
+            )),
         };
     }
     goal(state).map(|()| None)
@@ -150,7 +181,12 @@ pub fn help(state: &mut State, help: Meddle) {
         }
     } else if help == Meddle::RevertSecret && !state.database.logs_in(FIRST[0]) {
         // The first manifest is out of date by now; a person puts back what works.
-        let works = state.ledger.told.iter().copied().find(|credential| state.database.logs_in(*credential));
+        let works = state
+            .ledger
+            .told
+            .iter()
+            .copied()
+            .find(|credential| state.database.logs_in(*credential));
         super::writes::put_secret(state, works.unwrap_or(FIRST[0]), None);
         state.ledger.meddled = true;
     } else {
@@ -175,11 +211,15 @@ fn everybody(state: &State) -> Result<(), Broken> {
 
 fn goal(state: &State) -> Result<(), Broken> {
     let wrong = |what: &str| Err(format!("L: it rests, and {what}: {}", situation(state)));
-    let Some(policy) = &state.cluster.policy else { return Ok(()) };
+    let Some(policy) = &state.cluster.policy else {
+        return Ok(());
+    };
     if policy.deleting {
         return everybody(state);
     }
-    let Some(secret) = state.cluster.secret else { return wrong("the Secret is gone") };
+    let Some(secret) = state.cluster.secret else {
+        return wrong("the Secret is gone");
+    };
     if !state.database.logs_in(secret.credential) {
         return wrong("the Secret's credential does not log in");
     }
@@ -189,29 +229,54 @@ fn goal(state: &State) -> Result<(), Broken> {
     if journal.rotation.is_some() {
         return wrong("a rotation is not finished");
     }
-    if policy.rotate_now.map(nonce).is_some_and(|asked| journal.handled.as_ref() != Some(&asked)) {
+    if policy
+        .rotate_now
+        .map(nonce)
+        .is_some_and(|asked| journal.handled.as_ref() != Some(&asked))
+    {
         return wrong("rotate-now was not answered");
     }
     if state.controller.wake.is_some_and(|wake| wake - state.now < REST) {
         return wrong("it goes on looking");
     }
     for name in [condition::READY, condition::CREDENTIALS_IN_SYNC] {
-        if !policy.status.conditions.iter().any(|c| c.type_ == name && c.status == "True") {
+        if !policy
+            .status
+            .conditions
+            .iter()
+            .any(|c| c.type_ == name && c.status == "True")
+        {
             return wrong("the status does not say that all is well");
         }
     }
-    if policy.status.active_user != object(policy).spec.users.iter().find(|u| **u == super::data::USERS[secret.credential.user]).cloned() {
+    if policy.status.active_user
+        != object(policy)
+            .spec
+            .users
+            .iter()
+            .find(|u| **u == super::data::USERS[secret.credential.user])
+            .cloned()
+    {
         return wrong("the status names another user");
     }
-    let pods = state.cluster.workloads.iter().filter(|w| !w.rereads && w.replicas > 0).flat_map(|w| &w.pods);
+    let pods = state
+        .cluster
+        .workloads
+        .iter()
+        .filter(|w| !w.rereads && w.replicas > 0)
+        .flat_map(|w| &w.pods);
     if pods.clone().any(|pod| pod.credential != secret.credential) {
         return wrong("a pod holds another credential");
     }
     if state.ledger.meddled {
         return Ok(());
     }
-    let old: Vec<&Credential> =
-        state.ledger.told.iter().filter(|c| **c != secret.credential && state.database.logs_in(**c)).collect();
+    let old: Vec<&Credential> = state
+        .ledger
+        .told
+        .iter()
+        .filter(|c| **c != secret.credential && state.database.logs_in(**c))
+        .collect();
     if !old.is_empty() {
         return wrong("an old password outlives its rotation");
     }
@@ -244,7 +309,11 @@ fn stays(mind: &impl Mind, state: &State) -> Result<(), Broken> {
 pub fn situation(state: &State) -> String {
     let policy = state.cluster.policy.as_ref();
     let conditions = policy.map(|policy| {
-        let shown = policy.status.conditions.iter().map(|c| format!("{}={}/{}", c.type_, c.status, c.reason));
+        let shown = policy
+            .status
+            .conditions
+            .iter()
+            .map(|c| format!("{}={}/{}", c.type_, c.status, c.reason));
         shown.collect::<Vec<_>>().join(" ")
     });
     let journal = state.cluster.journal.as_ref().and_then(|kept| kept.journal());
@@ -254,7 +323,12 @@ pub fn situation(state: &State) -> String {
         journal.map(|journal| (journal.number, journal.rotation.is_some())),
         state.cluster.secret.map(|secret| secret.credential),
         state.database.primary,
-        state.cluster.workloads.iter().flat_map(|w| &w.pods).collect::<Vec<_>>(),
+        state
+            .cluster
+            .workloads
+            .iter()
+            .flat_map(|w| &w.pods)
+            .collect::<Vec<_>>(),
         state.controller.wake,
         state.now,
     )

@@ -107,16 +107,31 @@ pub fn lives(state: &State) -> Vec<Life> {
             } else if can_replace(state, workload, pod) {
                 lives.push(Life::Replace { workload: w, pod: p });
             }
-            if workload.rereads && state.cluster.secret.is_some_and(|s| pod.credential != s.credential && state.database.logs_in(s.credential)) {
+            if workload.rereads
+                && state
+                    .cluster
+                    .secret
+                    .is_some_and(|s| pod.credential != s.credential && state.database.logs_in(s.credential))
+            {
                 lives.push(Life::Relogin { workload: w, pod: p });
             }
         }
-        if workload.elastic && rotating(state) && workload.replicas == 1 && workload.pods.len() == 1 && state.cluster.secret.is_some() {
+        if workload.elastic
+            && rotating(state)
+            && workload.replicas == 1
+            && workload.pods.len() == 1
+            && state.cluster.secret.is_some()
+        {
             lives.push(Life::Spawn { workload: w });
         }
     }
     lives.extend((0..state.flights.len()).map(Life::Land));
-    if state.cluster.policy.as_ref().is_some_and(|policy| policy.deleting) {
+    if state
+        .cluster
+        .policy
+        .as_ref()
+        .is_some_and(|policy| policy.deleting)
+    {
         lives.push(Life::Finalize);
     }
     lives
@@ -131,7 +146,11 @@ fn can_replace(state: &State, workload: &Workload, pod: &Pod) -> bool {
         return true;
     }
     let current = |credential| pod.mark == workload.mark && pod.credential == credential;
-    workload.pods.len() < 3 && state.cluster.secret.is_some_and(|secret| !current(secret.credential))
+    workload.pods.len() < 3
+        && state
+            .cluster
+            .secret
+            .is_some_and(|secret| !current(secret.credential))
 }
 
 /// Lets it happen, and judges what came of it.
@@ -142,7 +161,9 @@ pub fn live(state: &mut State, life: Life) -> Option<Broken> {
     };
     let running = rotating(state);
     let landed = happen(state, life);
-    let s4 = late.filter(|_| landed).and_then(|write| one_pending(state, running, &write));
+    let s4 = late
+        .filter(|_| landed)
+        .and_then(|write| one_pending(state, running, &write));
     everybody_logs_in(state).or(s4)
 }
 
@@ -155,13 +176,19 @@ pub fn rotating(state: &State) -> bool {
 fn happen(state: &mut State, life: Life) -> bool {
     match life {
         Life::Replace { workload, pod } => {
-            let live = state.cluster.workloads[workload].pods.iter().filter(|pod| !pod.terminating).count();
+            let live = state.cluster.workloads[workload]
+                .pods
+                .iter()
+                .filter(|pod| !pod.terminating)
+                .count();
             state.cluster.workloads[workload].pods[pod].terminating = true;
             if live <= state.cluster.workloads[workload].replicas {
                 spawn(state, workload);
             }
             if !state.cluster.workloads[workload].graceful {
-                state.cluster.workloads[workload].pods.retain(|pod| !pod.terminating);
+                state.cluster.workloads[workload]
+                    .pods
+                    .retain(|pod| !pod.terminating);
             }
         }
         Life::Gone { workload, pod } => {
@@ -193,7 +220,9 @@ fn happen(state: &mut State, life: Life) -> bool {
 }
 
 fn spawn(state: &mut State, index: usize) {
-    let Some(secret) = &state.cluster.secret else { return };
+    let Some(secret) = &state.cluster.secret else {
+        return;
+    };
     let workload = &state.cluster.workloads[index];
     let pod = Pod {
         credential: secret.credential,
@@ -209,17 +238,31 @@ fn spawn(state: &mut State, index: usize) {
 
 /// Everything that somebody could do now.
 pub fn meddles(state: &State) -> Vec<Meddle> {
-    let mut meddles = vec![Meddle::Promote, Meddle::ChangePassword(0), Meddle::ChangePassword(1)];
-    meddles.push(if state.database.up { Meddle::DatabaseDown } else { Meddle::DatabaseUp });
+    let mut meddles = vec![
+        Meddle::Promote,
+        Meddle::ChangePassword(0),
+        Meddle::ChangePassword(1),
+    ];
+    meddles.push(if state.database.up {
+        Meddle::DatabaseDown
+    } else {
+        Meddle::DatabaseUp
+    });
     if let Some(policy) = &state.cluster.policy
         && !policy.deleting
     {
-        meddles.push(if policy.spec.suspend { Meddle::Resume } else { Meddle::Suspend });
-        meddles.push(if policy.spec.schedule.as_ref().is_some_and(|s| s.cron.is_some()) {
-            Meddle::MendSpec
+        meddles.push(if policy.spec.suspend {
+            Meddle::Resume
         } else {
-            Meddle::BreakSpec
+            Meddle::Suspend
         });
+        meddles.push(
+            if policy.spec.schedule.as_ref().is_some_and(|s| s.cron.is_some()) {
+                Meddle::MendSpec
+            } else {
+                Meddle::BreakSpec
+            },
+        );
         meddles.extend([Meddle::DeletePolicy, Meddle::SwapUsers]);
         if policy.rotate_now.is_none_or(|n| n < 2) {
             meddles.push(Meddle::RotateNow);
@@ -237,7 +280,11 @@ pub fn meddles(state: &State) -> Vec<Meddle> {
             meddles.push(Meddle::UnmarkSecret);
         }
     }
-    if state.cluster.secret.is_none_or(|secret| secret.credential != FIRST[0]) {
+    if state
+        .cluster
+        .secret
+        .is_none_or(|secret| secret.credential != FIRST[0])
+    {
         meddles.extend([Meddle::RevertSecret, Meddle::ReapplySecret]);
     }
     for (w, workload) in state.cluster.workloads.iter().enumerate() {
@@ -259,7 +306,10 @@ pub fn meddle(state: &mut State, what: Meddle) -> bool {
     wakes
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm for each, side by side, is how it is read")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one arm for each, side by side, is how it is read"
+)]
 fn apply(state: &mut State, what: Meddle) -> bool {
     match what {
         Meddle::Suspend => edit(state, |spec| spec.suspend = true),
@@ -313,7 +363,14 @@ fn apply(state: &mut State, what: Meddle) -> bool {
         }
         Meddle::RenameSecretUser => {
             if let Some(secret) = state.cluster.secret {
-                put_secret(state, Credential { user: 2, ..secret.credential }, secret.delivered);
+                put_secret(
+                    state,
+                    Credential {
+                        user: 2,
+                        ..secret.credential
+                    },
+                    secret.delivered,
+                );
                 state.ledger.meddled = true;
             }
             false
@@ -335,7 +392,10 @@ fn apply(state: &mut State, what: Meddle) -> bool {
         }
         Meddle::ChangePassword(user) => {
             let verifier = state.fresh_id();
-            state.database.primary[user] = Role { verifier, login: true };
+            state.database.primary[user] = Role {
+                verifier,
+                login: true,
+            };
             state.database.replica[user] = state.database.primary[user];
             state.ledger.meddled = true;
             false
@@ -381,7 +441,12 @@ fn annotate(state: &mut State, change: impl FnOnce(Option<u32>) -> Option<u32>) 
 
 /// Every connection breaks; whoever can log in does so again.
 fn drop_sessions(state: &mut State) {
-    for pod in state.cluster.workloads.iter_mut().flat_map(|workload| &mut workload.pods) {
+    for pod in state
+        .cluster
+        .workloads
+        .iter_mut()
+        .flat_map(|workload| &mut workload.pods)
+    {
         pod.session = false;
     }
     if let Some(outsider) = &mut state.database.outsider {

@@ -53,16 +53,25 @@ pub fn explore(mind: &impl Mind, start: &State, budget: u8) -> Result<Explored, 
         mind,
         seen: HashMap::new(),
         good: HashSet::new(),
-        nodes: vec![Node { parent: 0, step: Move::Turn(Vec::new()) }],
+        nodes: vec![Node {
+            parent: 0,
+            step: Move::Turn(Vec::new()),
+        }],
         queue: VecDeque::from([(start.clone(), budget, 0)]),
         turns: 0,
     };
     while let Some((state, budget, node)) = search.queue.pop_front() {
         if let Err((broken, last)) = search.expand(&state, budget, node) {
-            return Err(Box::new(Found { broken, story: search.story(start, node, last) }));
+            return Err(Box::new(Found {
+                broken,
+                story: search.story(start, node, last),
+            }));
         }
     }
-    Ok(Explored { states: search.nodes.len(), turns: search.turns })
+    Ok(Explored {
+        states: search.nodes.len(),
+        turns: search.turns,
+    })
 }
 
 struct Search<'m, M> {
@@ -106,7 +115,12 @@ impl<M: Mind> Search<'_, M> {
         if meddle(&mut next, what) {
             let mut missed = next.clone();
             missed.controller.wake = Some(state.controller.wake.unwrap_or(state.now + RESYNC));
-            self.push(missed, budget, node, Move::Event(Event::Fault(Fault::Missed(what))));
+            self.push(
+                missed,
+                budget,
+                node,
+                Move::Event(Event::Fault(Fault::Missed(what))),
+            );
             next.controller.wake = Some(next.now);
         }
         self.push(next, budget, node, Move::Event(Event::Fault(Fault::Meddle(what))));
@@ -122,7 +136,11 @@ impl<M: Mind> Search<'_, M> {
             if let Some(broken) = took.broken {
                 return Err((broken, vec![Move::Turn(plan)]));
             }
-            assert_eq!(took.fired, plan.len(), "not everything that was planned came true: {plan:?}");
+            assert_eq!(
+                took.fired,
+                plan.len(),
+                "not everything that was planned came true: {plan:?}"
+            );
             extend(&plan, budget, &took, &mut plans);
             self.push(took.state, budget, node, Move::Turn(plan));
         }
@@ -176,13 +194,20 @@ impl<M: Mind> Search<'_, M> {
 pub fn awake(state: &State) -> State {
     let mut state = state.clone();
     let controller = &state.controller;
-    state.now = controller.wake.map_or(state.now, |wake| wake.max(state.now).max(controller.leads_from));
+    state.now = controller
+        .wake
+        .map_or(state.now, |wake| wake.max(state.now).max(controller.leads_from));
     state
 }
 
 /// Every plan that goes one event further than this one.
 fn extend(plan: &Plan, budget: u8, took: &Took, plans: &mut Vec<(Plan, u8)>) {
-    let last = plan.last().map(|(at, event)| (*at, matches!(event, Event::Life(_) | Event::Fault(Fault::Meddle(_)))));
+    let last = plan.last().map(|(at, event)| {
+        (
+            *at,
+            matches!(event, Event::Life(_) | Event::Fault(Fault::Meddle(_))),
+        )
+    });
     let lived = plan.iter().any(|(_, event)| matches!(event, Event::Life(_)));
     for (at, point) in took.points.iter().enumerate() {
         // Behind the last event; or with it, when that one happens before the write and not to it.
@@ -199,14 +224,18 @@ fn extend(plan: &Plan, budget: u8, took: &Took, plans: &mut Vec<(Plan, u8)>) {
         };
         match point {
             Point::Probe => {}
-            Point::Read(old) => old.iter().for_each(|old| add(Event::Fault(Fault::Stale(*old)), 1)),
+            Point::Read(old) => old
+                .iter()
+                .for_each(|old| add(Event::Fault(Fault::Stale(*old)), 1)),
             Point::Publish => STRIKES.iter().for_each(|fault| add(Event::Fault(*fault), 1)),
             Point::Write(_, lives, meddles) => {
                 for fault in STRIKES.iter().chain(&RIVALS) {
                     add(Event::Fault(*fault), 1);
                 }
                 if behind {
-                    meddles.iter().for_each(|what| add(Event::Fault(Fault::Meddle(*what)), 1));
+                    meddles
+                        .iter()
+                        .for_each(|what| add(Event::Fault(Fault::Meddle(*what)), 1));
                     if !lived {
                         lives.iter().for_each(|life| add(Event::Life(*life), 0));
                     }
@@ -271,7 +300,10 @@ pub fn tell(mind: &impl Mind, start: &State, moves: &[Move]) -> String {
                 }
                 let _ = write!(story, "  turn {turn} at {} ms:", awake.now);
                 for (at, point) in took.points.iter().enumerate() {
-                    let events = plan.iter().filter(|(here, _)| *here == at).map(|(_, event)| event.to_string());
+                    let events = plan
+                        .iter()
+                        .filter(|(here, _)| *here == at)
+                        .map(|(_, event)| event.to_string());
                     let events = events.collect::<Vec<_>>().join(", ");
                     match point {
                         Point::Publish | Point::Read(_) | Point::Probe if events.is_empty() => {}
@@ -303,7 +335,10 @@ pub fn tell(mind: &impl Mind, start: &State, moves: &[Move]) -> String {
 fn describe(state: &State, event: &Event) -> String {
     match event {
         Event::Life(Life::Land(index)) => {
-            format!("late: {:?} lands", state.flights.get(*index).map(|flight| flight.write.label()))
+            format!(
+                "late: {:?} lands",
+                state.flights.get(*index).map(|flight| flight.write.label())
+            )
         }
         event => event.to_string(),
     }

@@ -14,7 +14,9 @@ use tandem::machine::{Action, Query};
 use tandem::policy::Policy;
 
 use super::answers::{View, load, look};
-use super::data::{Cluster, Controller, Credential, Flight, LEASE, RETRY, SQL_DEADLINE, State, Write, millis};
+use super::data::{
+    Cluster, Controller, Credential, Flight, LEASE, RETRY, SQL_DEADLINE, State, Write, millis,
+};
 use super::events::{Event, Fault, Life, Meddle, SENTINEL, live, lives, meddle, meddles, rotating};
 use super::rules::{self, Broken};
 use super::writes::{Made, land, lifetime, make};
@@ -89,14 +91,19 @@ pub fn take(mind: &impl Mind, mut state: State, plan: &Plan) -> Took {
     let now = state.now;
     let (wake, end) = match end {
         Poll::Pending => {
-            state.controller = Controller { leads_from: now + LEASE, ..Controller::default() };
+            state.controller = Controller {
+                leads_from: now + LEASE,
+                ..Controller::default()
+            };
             (Some(now + LEASE), "the process ended".to_owned())
         }
         Poll::Ready(Ok(Next::OnChange)) => (None, "waits for a change".to_owned()),
         Poll::Ready(Ok(Next::At(at))) => {
             let at = millis(at);
             if at <= now {
-                hands.broken.get_or_insert(format!("L: the next turn is set to {at}, not after {now}"));
+                hands
+                    .broken
+                    .get_or_insert(format!("L: the next turn is set to {at}, not after {now}"));
             }
             (Some(at), format!("waits {} ms", at - now))
         }
@@ -106,7 +113,9 @@ pub fn take(mind: &impl Mind, mut state: State, plan: &Plan) -> Took {
             }
             let text = error.to_string();
             if text.contains(SENTINEL) {
-                hands.broken.get_or_insert("S6: an error shows what the journal holds".into());
+                hands
+                    .broken
+                    .get_or_insert("S6: an error shows what the journal holds".into());
             }
             (Some(now + RETRY), text)
         }
@@ -163,7 +172,12 @@ impl<'m, M: Mind> Hands<'m, M> {
     fn arrive(&mut self, point: Point) -> Option<Fault> {
         let here = self.points.len();
         self.points.push(point);
-        let due: Vec<_> = self.plan.iter().filter(|(at, _)| *at == here).map(|(_, event)| *event).collect();
+        let due: Vec<_> = self
+            .plan
+            .iter()
+            .filter(|(at, _)| *at == here)
+            .map(|(_, event)| *event)
+            .collect();
         let mut strikes = None;
         for event in due {
             self.fired += 1;
@@ -184,7 +198,11 @@ impl<'m, M: Mind> Hands<'m, M> {
     fn arrive_at_write(&mut self, label: &'static str) -> Option<Fault> {
         // What happens to pods has an order only with what is done about pods.
         let about_pods = matches!(label, "flip" | "restart" | "roll_out" | "retire");
-        let lives = if about_pods { lives(&self.state) } else { Vec::new() };
+        let lives = if about_pods {
+            lives(&self.state)
+        } else {
+            Vec::new()
+        };
         self.arrive(Point::Write(label, lives, meddles(&self.state)))
     }
 
@@ -258,9 +276,10 @@ impl<'m, M: Mind> Hands<'m, M> {
                 let _ = self.land(&write);
                 self.land(&write)
             }
-            Some(Fault::CrashBefore | Fault::Stale(_) | Fault::Missed(_) | Fault::Rival(_) | Fault::Meddle(_)) | None => {
-                self.land(&write)
-            }
+            Some(
+                Fault::CrashBefore | Fault::Stale(_) | Fault::Missed(_) | Fault::Rival(_) | Fault::Meddle(_),
+            )
+            | None => self.land(&write),
         };
         if is_role && matches!(result, Err(Error::TimedOut { .. })) {
             self.state.controller.unsettled_until = self.state.now + SQL_DEADLINE;
@@ -282,12 +301,20 @@ impl<'m, M: Mind> Hands<'m, M> {
 
 fn same_policy(now: &Cluster, old: &Cluster) -> bool {
     let revision = |cluster: &Cluster| cluster.journal.as_ref().map(|kept| kept.revision);
-    let policy = |cluster: &Cluster| cluster.policy.as_ref().map(|p| (p.generation, p.deleting, p.rotate_now));
+    let policy = |cluster: &Cluster| {
+        cluster
+            .policy
+            .as_ref()
+            .map(|p| (p.generation, p.deleting, p.rotate_now))
+    };
     revision(now) == revision(old) && policy(now) == policy(old)
 }
 
 fn lost() -> Error {
-    Error::TimedOut { what: "the write".into(), seconds: 10 }
+    Error::TimedOut {
+        what: "the write".into(),
+        seconds: 10,
+    }
 }
 
 impl<M: Mind> World for Hands<'_, M> {
@@ -314,7 +341,9 @@ impl<M: Mind> World for Hands<'_, M> {
         let seen = look(&mut self.state, &cluster, &mut self.turn.view, query)?;
         match &seen {
             Seen::Pending(Login::Accepted(_)) => {
-                self.turn.proven.extend(self.turn.view.pending().map(|(_, credential)| credential));
+                self.turn
+                    .proven
+                    .extend(self.turn.view.pending().map(|(_, credential)| credential));
             }
             Seen::Previous(Previous::Refused | Previous::Unknown) => self.turn.refused = true,
             _ => {}
@@ -334,7 +363,11 @@ impl<M: Mind> World for Hands<'_, M> {
             Made::Write(write) => write,
             Made::Refused(reason) => {
                 let message = format!("{reason}: refusing to change a user");
-                let finding = Finding { blocks: true, reason, message };
+                let finding = Finding {
+                    blocks: true,
+                    reason,
+                    message,
+                };
                 return Ok(Outcome::Refused(Refused::Otherwise(finding)));
             }
         };
@@ -357,12 +390,20 @@ impl<M: Mind> World for Hands<'_, M> {
             self.broken = self.broken.take().or(lie);
         }
         let notes = projection.notices.iter().map(|notice| notice.note.as_str());
-        let messages = projection.status.conditions.iter().map(|condition| condition.message.as_str());
+        let messages = projection
+            .status
+            .conditions
+            .iter()
+            .map(|condition| condition.message.as_str());
         if notes.chain(messages).any(|text| text.contains(SENTINEL)) {
-            self.broken.get_or_insert("S6: the status shows what the journal holds".into());
+            self.broken
+                .get_or_insert("S6: the status shows what the journal holds".into());
         }
         let expected = self.turn.view.object.as_ref().map_or(0, |object| object.revision);
-        let write = Write::Status { expected, status: Arc::new(projection.status.clone()) };
+        let write = Write::Status {
+            expected,
+            status: Arc::new(projection.status.clone()),
+        };
         self.send(write, fault).await
     }
 }

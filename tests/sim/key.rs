@@ -19,7 +19,11 @@ pub fn key(state: &State, memory: bool) -> u64 {
     let controller = &state.controller;
     canon.put(controller.wake.map(|wake| (wake - state.now).clamp(-1, 60_000)));
     canon.put(remaining(controller.leads_from - state.now));
-    canon.put(controller.streak.map(|s| (s.number, s.polls.min(9), (state.now - s.since).min(1_000))));
+    canon.put(
+        controller
+            .streak
+            .map(|s| (s.number, s.polls.min(9), (state.now - s.since).min(1_000))),
+    );
     canon.put(remaining(controller.unsettled_until - state.now));
     for flight in &state.flights {
         canon.put(remaining(flight.expires - state.now));
@@ -112,7 +116,11 @@ impl Canon {
                 None => self.put("raw"),
             }
         }
-        let number = cluster.journal.as_ref().and_then(|kept| kept.journal()).map_or(0, |journal| journal.number);
+        let number = cluster
+            .journal
+            .as_ref()
+            .and_then(|kept| kept.journal())
+            .map_or(0, |journal| journal.number);
         let delivered = cluster.secret.and_then(|secret| secret.delivered);
         let mark = restart_mark(state.guards, number, delivered);
         self.mark(Some(mark));
@@ -135,7 +143,11 @@ impl Canon {
     /// What an old read would show, where that is something else.
     fn old(&mut self, state: &State, old: &Cluster) {
         let current = &state.cluster;
-        let seen = |c: &Cluster| c.policy.as_ref().map(|p| (p.generation, p.deleting, p.rotate_now));
+        let seen = |c: &Cluster| {
+            c.policy
+                .as_ref()
+                .map(|p| (p.generation, p.deleting, p.rotate_now))
+        };
         self.put(seen(current) == seen(old));
         if let (true, Some(policy)) = (seen(current) != seen(old), &old.policy) {
             self.spec(&policy.spec);
@@ -166,14 +178,26 @@ impl Canon {
     }
 
     fn journal(&mut self, state: &State, journal: &Journal) {
-        self.put((journal.number, &journal.handled, journal.history.len(), journal.history.first().map(|f| f.number)));
+        self.put((
+            journal.number,
+            &journal.handled,
+            journal.history.len(),
+            journal.history.first().map(|f| f.number),
+        ));
         let period = super::start::PERIOD * 86_400_000;
-        let due = journal.schedule.as_ref().map(|mark| millis(mark.since) + period - state.now);
+        let due = journal
+            .schedule
+            .as_ref()
+            .map(|mark| millis(mark.since) + period - state.now);
         self.put(due.map(|due| (due <= 0, due <= 12 * 3_600_000)));
         self.put(journal.rotation.is_some());
         if let Some(rotation) = &journal.rotation {
             self.spec(&rotation.spec);
-            self.put((rotation.pending.as_str(), rotation.trigger.as_str(), rotation.rejected));
+            self.put((
+                rotation.pending.as_str(),
+                rotation.trigger.as_str(),
+                rotation.rejected,
+            ));
             self.put(age(state.now - millis(rotation.started_at)));
             let drain = match rotation.spec.drain.timeout.as_str() {
                 "2s" => 2_000,
@@ -190,8 +214,17 @@ impl Canon {
     }
 
     fn status(&mut self, status: &RotationPolicyStatus, generation: i64) {
-        self.put((&status.active_user, status.observed_generation == Some(generation), &status.last_handled_rotate_now));
-        self.put(status.rotation.as_ref().map(|rotation| (rotation.number, &rotation.phase)));
+        self.put((
+            &status.active_user,
+            status.observed_generation == Some(generation),
+            &status.last_handled_rotate_now,
+        ));
+        self.put(
+            status
+                .rotation
+                .as_ref()
+                .map(|rotation| (rotation.number, &rotation.phase)),
+        );
         self.put(status.last_rotation.as_ref().map(|rotation| rotation.number));
         for condition in &status.conditions {
             self.put((&condition.type_, &condition.status, &condition.reason));
@@ -209,7 +242,12 @@ impl Canon {
                     self.journal(state, journal);
                 }
             }
-            Write::Secret { expected, credential, number, nonce } => {
+            Write::Secret {
+                expected,
+                credential,
+                number,
+                nonce,
+            } => {
                 self.revision(Some(*expected));
                 self.credential(*credential);
                 self.put((number, nonce));
@@ -219,7 +257,10 @@ impl Canon {
                 self.mark(Some(*mark));
             }
             Write::Role { user, role, retire } => {
-                self.credential(Credential { user: *user, password: role.verifier });
+                self.credential(Credential {
+                    user: *user,
+                    password: role.verifier,
+                });
                 self.put((role.login, retire));
             }
             Write::Terminate { user } => self.put(user),
@@ -249,7 +290,11 @@ impl Canon {
             .collect();
         known.sort_unstable();
         self.put(known);
-        for credential in ledger.told.iter().filter(|credential| state.database.logs_in(**credential)) {
+        for credential in ledger
+            .told
+            .iter()
+            .filter(|credential| state.database.logs_in(**credential))
+        {
             self.credential(*credential);
         }
         let last = ledger.staged.iter().next_back();

@@ -14,7 +14,11 @@
 //!
 //! [`data::Guards`] takes each of them away, for tests that show what it is good for.
 
-#![allow(dead_code, unreachable_pub, reason = "each test includes it, and uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test includes it, and uses its own part"
+)]
 
 pub mod answers;
 pub mod calm;

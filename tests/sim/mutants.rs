@@ -30,23 +30,91 @@ impl Mind for Mutant {
 
 /// All of them.
 pub const MUTANTS: [Mutant; 17] = [
-    Mutant { name: "sets the verifier before the journal is written", breaks: "S2", think: verifier_first },
-    Mutant { name: "retires before the drain", breaks: "S3", think: retire_before_drain },
-    Mutant { name: "retires while pods hold the old credential", breaks: "S3", think: retire_with_pods },
-    Mutant { name: "takes one quiet poll for a drain", breaks: "S3", think: one_quiet_poll },
-    Mutant { name: "looks at no pod once the rollout was recorded", breaks: "S8", think: trust_the_record },
-    Mutant { name: "flips without a login", breaks: "S5", think: flip_unproven },
-    Mutant { name: "takes an acknowledgement for a login", breaks: "S5", think: trust_the_answer },
-    Mutant { name: "restarts before the flip", breaks: "S5", think: restart_first },
-    Mutant { name: "stages afresh at each try", breaks: "S4", think: fresh_number },
-    Mutant { name: "acts while suspended", breaks: "S7", think: ignore_suspension },
-    Mutant { name: "retires without proving the active credential once more", breaks: "S1", think: no_second_proof },
-    Mutant { name: "retires the user that took over", breaks: "L", think: retire_the_wrong_one },
-    Mutant { name: "starts over although a delivery is marked", breaks: "S1", think: ignore_the_mark },
-    Mutant { name: "ends without seeing the old password refused", breaks: "S8", think: finish_unproven },
-    Mutant { name: "calls a rollout ended that is not", breaks: "S8", think: claim_rolled_out },
-    Mutant { name: "never answers rotate-now", breaks: "L", think: forget_the_nonce },
-    Mutant { name: "looks again without a pause", breaks: "L", think: hot_loop },
+    Mutant {
+        name: "sets the verifier before the journal is written",
+        breaks: "S2",
+        think: verifier_first,
+    },
+    Mutant {
+        name: "retires before the drain",
+        breaks: "S3",
+        think: retire_before_drain,
+    },
+    Mutant {
+        name: "retires while pods hold the old credential",
+        breaks: "S3",
+        think: retire_with_pods,
+    },
+    Mutant {
+        name: "takes one quiet poll for a drain",
+        breaks: "S3",
+        think: one_quiet_poll,
+    },
+    Mutant {
+        name: "looks at no pod once the rollout was recorded",
+        breaks: "S8",
+        think: trust_the_record,
+    },
+    Mutant {
+        name: "flips without a login",
+        breaks: "S5",
+        think: flip_unproven,
+    },
+    Mutant {
+        name: "takes an acknowledgement for a login",
+        breaks: "S5",
+        think: trust_the_answer,
+    },
+    Mutant {
+        name: "restarts before the flip",
+        breaks: "S5",
+        think: restart_first,
+    },
+    Mutant {
+        name: "stages afresh at each try",
+        breaks: "S4",
+        think: fresh_number,
+    },
+    Mutant {
+        name: "acts while suspended",
+        breaks: "S7",
+        think: ignore_suspension,
+    },
+    Mutant {
+        name: "retires without proving the active credential once more",
+        breaks: "S1",
+        think: no_second_proof,
+    },
+    Mutant {
+        name: "retires the user that took over",
+        breaks: "L",
+        think: retire_the_wrong_one,
+    },
+    Mutant {
+        name: "starts over although a delivery is marked",
+        breaks: "S1",
+        think: ignore_the_mark,
+    },
+    Mutant {
+        name: "ends without seeing the old password refused",
+        breaks: "S8",
+        think: finish_unproven,
+    },
+    Mutant {
+        name: "calls a rollout ended that is not",
+        breaks: "S8",
+        think: claim_rolled_out,
+    },
+    Mutant {
+        name: "never answers rotate-now",
+        breaks: "L",
+        think: forget_the_nonce,
+    },
+    Mutant {
+        name: "looks again without a pause",
+        breaks: "L",
+        think: hot_loop,
+    },
 ];
 
 fn rotation(journal: &Loaded) -> Option<(&Journal, &Rotation)> {
@@ -57,18 +125,30 @@ fn rotation(journal: &Loaded) -> Option<(&Journal, &Rotation)> {
 }
 
 fn act(phase: Phase, action: Action) -> Decision {
-    Decision { phase, step: Step::Act(action) }
+    Decision {
+        phase,
+        step: Step::Act(action),
+    }
 }
 
 fn retire(policy: &Policy, journal: &Loaded, phase: Phase) -> Option<Decision> {
     let (_, rotation) = rotation(journal)?;
-    Some(act(phase, Action::Retire { user: rotation.retiring.clone(), mode: policy.retire.mode }))
+    Some(act(
+        phase,
+        Action::Retire {
+            user: rotation.retiring.clone(),
+            mode: policy.retire.mode,
+        },
+    ))
 }
 
 fn verifier_first(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
     let right = decide(policy, journal, facts, now);
     match &right.step {
-        Step::Act(Action::Record { entry: Entry::Stage, next }) if !facts.altered => {
+        Step::Act(Action::Record {
+            entry: Entry::Stage,
+            next,
+        }) if !facts.altered => {
             let user = next.rotation.as_ref().unwrap().pending.clone();
             act(right.phase, Action::SetVerifier { user })
         }
@@ -87,14 +167,19 @@ fn retire_before_drain(policy: &Policy, journal: &Loaded, facts: &Facts, now: Ti
 fn retire_with_pods(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
     let right = decide(policy, journal, facts, now);
     match &right.step {
-        Step::Wait { .. } if right.phase == Phase::Restarted => retire(policy, journal, right.phase).unwrap_or(right),
+        Step::Wait { .. } if right.phase == Phase::Restarted => {
+            retire(policy, journal, right.phase).unwrap_or(right)
+        }
         _ => right,
     }
 }
 
 fn one_quiet_poll(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
     let mut facts = facts.clone();
-    if let Some(Sessions::Counted { quiet: Some(quiet), .. }) = &mut facts.sessions {
+    if let Some(Sessions::Counted {
+        quiet: Some(quiet), ..
+    }) = &mut facts.sessions
+    {
         quiet.polls = 99;
     }
     decide(policy, journal, &facts, now)
@@ -111,9 +196,19 @@ fn trust_the_record(policy: &Policy, journal: &Loaded, facts: &Facts, now: Times
 fn flip_unproven(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
     let right = decide(policy, journal, facts, now);
     match (&right.step, &facts.secret) {
-        (Step::Look(Query::Pending), Some(SecretSeen::Present { carries_pending: false, version, .. })) => {
-            act(right.phase, Action::Flip { version: version.clone() })
-        }
+        (
+            Step::Look(Query::Pending),
+            Some(SecretSeen::Present {
+                carries_pending: false,
+                version,
+                ..
+            }),
+        ) => act(
+            right.phase,
+            Action::Flip {
+                version: version.clone(),
+            },
+        ),
         _ => right,
     }
 }
@@ -121,11 +216,19 @@ fn flip_unproven(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestam
 fn trust_the_answer(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
     let right = decide(policy, journal, facts, now);
     match (&right.step, &facts.secret) {
-        (Step::Look(Query::Pending), Some(SecretSeen::Present { carries_pending: false, version, .. }))
-            if facts.altered =>
-        {
-            act(right.phase, Action::Flip { version: version.clone() })
-        }
+        (
+            Step::Look(Query::Pending),
+            Some(SecretSeen::Present {
+                carries_pending: false,
+                version,
+                ..
+            }),
+        ) if facts.altered => act(
+            right.phase,
+            Action::Flip {
+                version: version.clone(),
+            },
+        ),
         _ => right,
     }
 }
@@ -136,7 +239,10 @@ fn restart_first(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestam
         return right;
     }
     match &facts.consumers {
-        None => Decision { phase: right.phase, step: Step::Look(Query::Consumers) },
+        None => Decision {
+            phase: right.phase,
+            step: Step::Look(Query::Consumers),
+        },
         Some(consumers) => match consumers.iter().find(|consumer| !consumer.marked) {
             Some(next) => {
                 let (consumer, uid) = (next.reference.clone(), next.uid.clone());
@@ -150,10 +256,18 @@ fn restart_first(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestam
 fn fresh_number(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
     let right = decide(policy, journal, facts, now);
     match (&right.step, rotation(journal)) {
-        (Step::Act(Action::SetVerifier { .. }), Some((journal, _))) if facts.pending == Some(Login::WrongPassword) => {
+        (Step::Act(Action::SetVerifier { .. }), Some((journal, _)))
+            if facts.pending == Some(Login::WrongPassword) =>
+        {
             let mut next = journal.clone();
             next.number += 1;
-            act(right.phase, Action::Record { entry: Entry::Stage, next: Box::new(next) })
+            act(
+                right.phase,
+                Action::Record {
+                    entry: Entry::Stage,
+                    next: Box::new(next),
+                },
+            )
         }
         _ => right,
     }
@@ -167,8 +281,17 @@ fn ignore_suspension(policy: &Policy, journal: &Loaded, facts: &Facts, now: Time
 
 fn no_second_proof(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
     let mut facts = facts.clone();
-    let carried = matches!(facts.secret, Some(SecretSeen::Present { carries_pending: true, .. }));
-    if let (true, Some(identity)) = (carried, rotation(journal).and_then(|(_, rotation)| rotation.identity.clone())) {
+    let carried = matches!(
+        facts.secret,
+        Some(SecretSeen::Present {
+            carries_pending: true,
+            ..
+        })
+    );
+    if let (true, Some(identity)) = (
+        carried,
+        rotation(journal).and_then(|(_, rotation)| rotation.identity.clone()),
+    ) {
         facts.pending = Some(Login::Accepted(identity));
     }
     decide(policy, journal, &facts, now)
@@ -177,9 +300,13 @@ fn no_second_proof(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timest
 fn retire_the_wrong_one(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
     let right = decide(policy, journal, facts, now);
     match (&right.step, rotation(journal)) {
-        (Step::Act(Action::Retire { mode, .. }), Some((_, rotation))) => {
-            act(right.phase, Action::Retire { user: rotation.pending.clone(), mode: *mode })
-        }
+        (Step::Act(Action::Retire { mode, .. }), Some((_, rotation))) => act(
+            right.phase,
+            Action::Retire {
+                user: rotation.pending.clone(),
+                mode: *mode,
+            },
+        ),
         _ => right,
     }
 }
@@ -210,7 +337,11 @@ fn claim_rolled_out(policy: &Policy, journal: &Loaded, facts: &Facts, now: Times
 
 fn forget_the_nonce(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
     let mut right = decide(policy, journal, facts, now);
-    if let Step::Act(Action::Record { entry: Entry::Stage, next }) = &mut right.step {
+    if let Step::Act(Action::Record {
+        entry: Entry::Stage,
+        next,
+    }) = &mut right.step
+    {
         next.handled = None;
     }
     right

@@ -16,14 +16,22 @@ pub type Broken = String;
 
 /// Every credential that a consumer has been told: what the Secret names, and what a pod has loaded.
 pub fn told(state: &State) -> BTreeSet<Credential> {
-    let pods = state.cluster.workloads.iter().filter(|workload| !workload.rereads).flat_map(|workload| &workload.pods);
+    let pods = state
+        .cluster
+        .workloads
+        .iter()
+        .filter(|workload| !workload.rereads)
+        .flat_map(|workload| &workload.pods);
     let mut told: BTreeSet<_> = pods.map(|pod| pod.credential).collect();
     told.extend(state.cluster.secret.map(|secret| secret.credential));
     told
 }
 
 fn failing(state: &State) -> BTreeSet<Credential> {
-    told(state).into_iter().filter(|credential| !state.database.logs_in(*credential)).collect()
+    told(state)
+        .into_iter()
+        .filter(|credential| !state.database.logs_in(*credential))
+        .collect()
 }
 
 /// What logged in before a person or a failover changed something, of all that was told or is about to be.
@@ -39,7 +47,11 @@ pub fn working(state: &State) -> BTreeSet<Credential> {
 /// is Tandem's doing, or is judged to be.
 pub fn excuse(state: &mut State, worked: &BTreeSet<Credential>) {
     let mut broken = failing(state);
-    broken.extend(worked.iter().filter(|credential| !state.database.logs_in(**credential)));
+    broken.extend(
+        worked
+            .iter()
+            .filter(|credential| !state.database.logs_in(**credential)),
+    );
     broken.append(&mut doomed(state));
     state.ledger.excused.append(&mut broken);
     forsake(state);
@@ -53,7 +65,11 @@ pub fn excuse(state: &mut State, worked: &BTreeSet<Credential>) {
 ///   password.
 pub fn forsake(state: &mut State) {
     let secret = state.cluster.secret;
-    let lost = state.cluster.journal.as_ref().is_none_or(|kept| kept.journal().is_none());
+    let lost = state
+        .cluster
+        .journal
+        .as_ref()
+        .is_none_or(|kept| kept.journal().is_none());
     let delivered = state.ledger.delivered;
     let as_delivered = secret.is_some_and(|s| s.delivered.is_some() && Some(s.credential) == delivered);
     if lost && delivered.is_some() && !as_delivered {
@@ -75,8 +91,17 @@ pub fn forsake(state: &mut State) {
 fn doomed(state: &State) -> BTreeSet<Credential> {
     let mut doomed = BTreeSet::new();
     for flight in &state.flights {
-        if let Write::Role { user, role, retire: true } = &flight.write {
-            doomed.extend(told(state).into_iter().filter(|c| c.user == *user && c.password != role.verifier));
+        if let Write::Role {
+            user,
+            role,
+            retire: true,
+        } = &flight.write
+        {
+            doomed.extend(
+                told(state)
+                    .into_iter()
+                    .filter(|c| c.user == *user && c.password != role.verifier),
+            );
         }
     }
     doomed
@@ -87,10 +112,17 @@ pub fn everybody_logs_in(state: &mut State) -> Option<Broken> {
     let failing = failing(state);
     let doomed = doomed(state);
     let database = &state.database;
-    state.ledger.excused.retain(|credential| !database.logs_in(*credential) || doomed.contains(credential));
+    state
+        .ledger
+        .excused
+        .retain(|credential| !database.logs_in(*credential) || doomed.contains(credential));
     let ledger = &state.ledger;
-    let broken = failing.iter().find(|c| !ledger.excused.contains(c) && !ledger.forsaken.contains(c))?;
-    Some(format!("S1: a consumer was told {broken:?}, and it does not log in"))
+    let broken = failing
+        .iter()
+        .find(|c| !ledger.excused.contains(c) && !ledger.forsaken.contains(c))?;
+    Some(format!(
+        "S1: a consumer was told {broken:?}, and it does not log in"
+    ))
 }
 
 /// What must hold of a write when it is sent, judged by the world as it is then.
@@ -101,20 +133,35 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
         return Some("S7: a suspended or deleted policy was acted on".into());
     }
     let schedule = object.spec.schedule.as_ref();
-    if !matches!(write, Write::Status { .. }) && schedule.is_some_and(|s| s.cron.as_deref() == Some(super::start::NEVER)) {
+    if !matches!(write, Write::Status { .. })
+        && schedule.is_some_and(|s| s.cron.as_deref() == Some(super::start::NEVER))
+    {
         return Some("S7: an invalid policy was acted on".into());
     }
     match write {
-        Write::Journal { entry: "finish", .. } => (!turn.refused)
-            .then(|| "S8: a rotation is recorded as ended without proof that the old password is refused".into()),
+        Write::Journal { entry: "finish", .. } => (!turn.refused).then(|| {
+            "S8: a rotation is recorded as ended without proof that the old password is refused".into()
+        }),
         Write::Journal { .. } | Write::Status { .. } => None,
-        Write::Terminate { user } => (view.retiring()?.0 != *user).then(|| "S3: sessions of the wrong user are ended".into()),
-        Write::Role { user, role, retire: false } => {
-            let durable = view.journal.as_ref().is_some_and(|kept| kept.pending == Some(role.verifier));
-            let right = view.pending().is_some_and(|(_, pending)| pending.user == *user);
-            (!durable || !right).then(|| "S2: a verifier is set before its password is durable in the journal".into())
+        Write::Terminate { user } => {
+            (view.retiring()?.0 != *user).then(|| "S3: sessions of the wrong user are ended".into())
         }
-        Write::Role { user, retire: true, .. } => retire(state, turn, *user),
+        Write::Role {
+            user,
+            role,
+            retire: false,
+        } => {
+            let durable = view
+                .journal
+                .as_ref()
+                .is_some_and(|kept| kept.pending == Some(role.verifier));
+            let right = view.pending().is_some_and(|(_, pending)| pending.user == *user);
+            (!durable || !right)
+                .then(|| "S2: a verifier is set before its password is durable in the journal".into())
+        }
+        Write::Role {
+            user, retire: true, ..
+        } => retire(state, turn, *user),
         Write::Secret { credential, .. } => (!turn.proven.contains(credential))
             .then(|| "S5: the Secret is to name an unproven credential".into()),
         Write::Restart { .. } => (!view.carried)
@@ -146,13 +193,16 @@ fn retire(state: &State, turn: &Turn, user: usize) -> Option<Broken> {
 /// Whether a pod holds a credential of the user, of which anybody can still know.
 fn pods_hold(state: &State, user: usize) -> bool {
     let pods = state.cluster.workloads.iter().flat_map(|workload| &workload.pods);
-    pods.map(|pod| pod.credential).any(|held| held.user == user && !state.ledger.forsaken.contains(&held))
+    pods.map(|pod| pod.credential)
+        .any(|held| held.user == user && !state.ledger.forsaken.contains(&held))
 }
 
 /// S4: a rotation has one pending credential, whoever proposes it and how often. `running` tells whether one was
 /// pending before this write.
 pub fn one_pending(state: &mut State, running: bool, write: &Write) -> Option<Broken> {
-    let Write::Journal { new, entry, .. } = write else { return None };
+    let Write::Journal { new, entry, .. } = write else {
+        return None;
+    };
     let journal = new.journal()?;
     journal.rotation.as_ref()?;
     let pending = new.pending?;
@@ -167,10 +217,19 @@ pub fn one_pending(state: &mut State, running: bool, write: &Write) -> Option<Br
 
 /// S8: the status claims no more than the world shows. Judged only where nothing happened between look and publish.
 pub fn claims(state: &State, status: &RotationPolicyStatus) -> Option<Broken> {
-    let lie = |claim: &str| Some(format!("S8: the status claims {claim}, and the world does not show it"));
+    let lie = |claim: &str| {
+        Some(format!(
+            "S8: the status claims {claim}, and the world does not show it"
+        ))
+    };
     let secret = state.cluster.secret;
     let journal = state.cluster.journal.as_ref().and_then(|kept| kept.journal());
-    let holds = |name: &str| status.conditions.iter().any(|c| c.type_ == name && c.status == "True");
+    let holds = |name: &str| {
+        status
+            .conditions
+            .iter()
+            .any(|c| c.type_ == name && c.status == "True")
+    };
     let works = secret.is_some_and(|secret| state.database.logs_in(secret.credential));
     if holds(condition::READY) && (!works || journal.is_some_and(|journal| journal.rotation.is_some())) {
         return lie("Ready");
@@ -180,19 +239,28 @@ pub fn claims(state: &State, status: &RotationPolicyStatus) -> Option<Broken> {
         return None;
     }
     if status.last_rotation.as_ref().map_or(0, |last| last.number)
-        > journal.and_then(|journal| journal.history.first()).map_or(0, |last| last.number)
+        > journal
+            .and_then(|journal| journal.history.first())
+            .map_or(0, |last| last.number)
     {
         return lie("a finished rotation");
     }
-    let Some(rotation) = &status.rotation else { return None };
+    let Some(rotation) = &status.rotation else {
+        return None;
+    };
     let (Some(journal), Some(kept)) = (journal, &state.cluster.journal) else {
         return lie("a running rotation");
     };
     let (Some(running), Some(password)) = (&journal.rotation, kept.pending) else {
         return lie("a running rotation");
     };
-    let phase = Phase::ALL.into_iter().find(|phase| phase.as_str() == rotation.phase)?;
-    let pending = Credential { user: user_index(running.pending.as_str()), password };
+    let phase = Phase::ALL
+        .into_iter()
+        .find(|phase| phase.as_str() == rotation.phase)?;
+    let pending = Credential {
+        user: user_index(running.pending.as_str()),
+        password,
+    };
     let retiring = user_index(running.retiring.as_str());
     let old_pods = pods_hold(state, retiring);
     if phase == Phase::Verified && !state.database.logs_in(pending) {
@@ -205,7 +273,12 @@ pub fn claims(state: &State, status: &RotationPolicyStatus) -> Option<Broken> {
         return lie("that no pod holds the old credential");
     }
     if phase >= Phase::Retired
-        && kept.previous.is_some_and(|password| state.database.logs_in(Credential { user: retiring, password }))
+        && kept.previous.is_some_and(|password| {
+            state.database.logs_in(Credential {
+                user: retiring,
+                password,
+            })
+        })
     {
         return lie("that the old password is refused");
     }

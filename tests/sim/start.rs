@@ -5,19 +5,22 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::json;
+use tandem::api::{ROTATE_NOW, RotationPolicy, RotationPolicySpec, RotationPolicyStatus};
 use tandem::machine::Journal;
 use tandem::machine::journal::ScheduleMark;
 use tandem::policy::Policy;
-use tandem::api::{ROTATE_NOW, RotationPolicy, RotationPolicySpec, RotationPolicyStatus};
 
 use super::answers::nonce;
 use super::data::{
-    AppSecret, Cluster, Content, Controller, Credential, Database, EPOCH, Guards, JournalSecret, Ledger, Object, Outsider, Pod, Role, State,
-    UID, Workload, time,
+    AppSecret, Cluster, Content, Controller, Credential, Database, EPOCH, Guards, JournalSecret, Ledger,
+    Object, Outsider, Pod, Role, State, UID, Workload, time,
 };
 
 /// The first password of each user.
-pub const FIRST: [Credential; 2] = [Credential { user: 0, password: 1 }, Credential { user: 1, password: 2 }];
+pub const FIRST: [Credential; 2] = [
+    Credential { user: 0, password: 1 },
+    Credential { user: 1, password: 2 },
+];
 /// A schedule that the schema takes and that means nothing.
 pub const NEVER: &str = "whenever you like";
 
@@ -59,13 +62,20 @@ fn rereading() -> State {
 }
 
 fn no_login() -> State {
-    start(&spec(&json!({"retire": {"mode": "NoLogin"}})), vec![workload("web", false)])
+    start(
+        &spec(&json!({"retire": {"mode": "NoLogin"}})),
+        vec![workload("web", false)],
+    )
 }
 
 fn stranger() -> State {
     let drain = json!({"drain": {"quietFor": "1s", "timeout": "2s", "onActiveSessions": "Terminate"}});
     let mut state = start(&spec(&drain), vec![workload("web", true)]);
-    state.database.outsider = Some(Outsider { credential: FIRST[0], session: true, stubborn: true });
+    state.database.outsider = Some(Outsider {
+        credential: FIRST[0],
+        session: true,
+        stubborn: true,
+    });
     state
 }
 
@@ -74,16 +84,28 @@ pub const PERIOD: i64 = 90;
 
 /// The schedule was adopted long ago, and is due in an hour.
 fn scheduled() -> State {
-    let mut state = start(&spec(&json!({"schedule": {"every": "90d"}})), vec![workload("web", true)]);
+    let mut state = start(
+        &spec(&json!({"schedule": {"every": "90d"}})),
+        vec![workload("web", true)],
+    );
     let mut journal = Journal::new(UID);
     if let Some(policy) = &mut state.cluster.policy {
         policy.rotate_now = None;
         let schedule = Policy::parse(&object(policy)).unwrap().schedule.unwrap();
         let since = time(3_600_000 - PERIOD * 86_400_000);
-        journal.schedule = Some(ScheduleMark { text: schedule.text().to_owned(), since });
+        journal.schedule = Some(ScheduleMark {
+            text: schedule.text().to_owned(),
+            since,
+        });
     }
     let content = Content::Written(Arc::new(journal));
-    state.cluster.journal = Some(JournalSecret { revision: 1, content, pending: None, retiring: None, previous: None });
+    state.cluster.journal = Some(JournalSecret {
+        revision: 1,
+        content,
+        pending: None,
+        retiring: None,
+        previous: None,
+    });
     state
 }
 
@@ -107,9 +129,18 @@ pub fn spec(changes: &serde_json::Value) -> RotationPolicySpec {
 
 /// A world in order: `app_a` is active, every pod has its password, and rotate-now asks for one rotation.
 pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
-    let role = |credential: Credential| Role { verifier: credential.password, login: true };
+    let role = |credential: Credential| Role {
+        verifier: credential.password,
+        login: true,
+    };
     let primary = FIRST.map(role);
-    let database = Database { up: true, timeline: 1, primary, replica: primary, outsider: None };
+    let database = Database {
+        up: true,
+        timeline: 1,
+        primary,
+        replica: primary,
+        outsider: None,
+    };
     let policy = Object {
         revision: 1,
         spec: Arc::new(spec.clone()),
@@ -125,13 +156,20 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
         cluster: Cluster {
             policy: Some(policy),
             journal: None,
-            secret: Some(AppSecret { revision: 1, credential: FIRST[0], delivered: None }),
+            secret: Some(AppSecret {
+                revision: 1,
+                credential: FIRST[0],
+                delivered: None,
+            }),
             workloads,
             revision: 1,
         },
         database,
         flights: Vec::new(),
-        controller: Controller { wake: Some(0), ..Controller::default() },
+        controller: Controller {
+            wake: Some(0),
+            ..Controller::default()
+        },
         recent: Vec::new(),
         ledger,
         guards: Guards::ALL,
@@ -148,12 +186,23 @@ pub fn workload(name: &'static str, idle: bool) -> Workload {
         terminating: false,
         session: !idle,
     };
-    Workload { name, mark: None, replicas: 1, idle, rereads: false, elastic: false, graceful: false, pods: vec![pod] }
+    Workload {
+        name,
+        mark: None,
+        replicas: 1,
+        idle,
+        rereads: false,
+        elastic: false,
+        graceful: false,
+        pods: vec![pod],
+    }
 }
 
 /// The object as the API server gives it.
 pub fn object(policy: &Object) -> RotationPolicy {
-    let annotations = policy.rotate_now.map(|n| BTreeMap::from([(ROTATE_NOW.to_owned(), nonce(n))]));
+    let annotations = policy
+        .rotate_now
+        .map(|n| BTreeMap::from([(ROTATE_NOW.to_owned(), nonce(n))]));
     RotationPolicy {
         metadata: ObjectMeta {
             name: Some("app-db".into()),

@@ -9,7 +9,8 @@ use tandem::machine::step::Entry;
 
 use super::answers::{View, restart_mark};
 use super::data::{
-    AppSecret, Content, Credential, Delivery, Id, JournalSecret, Mark, Role, SQL_DEADLINE, State, Write, user_index,
+    AppSecret, Content, Credential, Delivery, Id, JournalSecret, Mark, Role, SQL_DEADLINE, State, Write,
+    user_index,
 };
 
 impl Write {
@@ -49,7 +50,11 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
             let kept = view.journal.as_ref();
             let (pending, retiring, previous) = match entry {
                 Entry::Adopt | Entry::Reschedule | Entry::Finish => (None, None, None),
-                Entry::Stage => (Some(state.fresh_id()), Some(state.fresh_id()), named(state).map(|c| c.password)),
+                Entry::Stage => (
+                    Some(state.fresh_id()),
+                    Some(state.fresh_id()),
+                    named(state).map(|c| c.password),
+                ),
                 Entry::Regenerate => (
                     Some(state.fresh_id()),
                     kept.and_then(|k| k.retiring),
@@ -71,7 +76,13 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
             let content = Content::Written(Arc::new(next.as_ref().clone()));
             Made::send(Write::Journal {
                 expected: kept.map(|k| k.revision),
-                new: JournalSecret { revision: 0, content, pending, retiring, previous },
+                new: JournalSecret {
+                    revision: 0,
+                    content,
+                    pending,
+                    retiring,
+                    previous,
+                },
                 entry: action.label(),
             })
         }
@@ -81,7 +92,15 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 Some((_, pending)) => pending.password,
                 None => state.fresh_id(),
             };
-            role(state, user_index(user.as_str()), Role { verifier: password, login: true }, false)
+            role(
+                state,
+                user_index(user.as_str()),
+                Role {
+                    verifier: password,
+                    login: true,
+                },
+                false,
+            )
         }
         Action::Retire { user, mode } => {
             let verifier = match view.journal.as_ref().and_then(|kept| kept.retiring) {
@@ -93,11 +112,20 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
         }
         Action::Flip { version } => {
             let (number, credential) = view.pending().ok_or_else(|| conflict("journal"))?;
-            let nonce = view
-                .journal
-                .as_ref()
-                .and_then(|kept| kept.journal()?.handled.as_ref()?.strip_prefix("nonce-")?.parse().ok());
-            Made::send(Write::Secret { expected: version.parse().unwrap(), credential, number, nonce })
+            let nonce = view.journal.as_ref().and_then(|kept| {
+                kept.journal()?
+                    .handled
+                    .as_ref()?
+                    .strip_prefix("nonce-")?
+                    .parse()
+                    .ok()
+            });
+            Made::send(Write::Secret {
+                expected: version.parse().unwrap(),
+                credential,
+                number,
+                nonce,
+            })
         }
         Action::Restart { consumer, .. } => {
             let workload = state
@@ -108,11 +136,16 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 .ok_or_else(|| conflict("workload"))?;
             let number = view.pending().map_or(0, |(number, _)| number);
             let delivered = state.cluster.secret.and_then(|secret| secret.delivered);
-            Made::send(Write::Restart { workload, mark: restart_mark(state.guards, number, delivered) })
+            Made::send(Write::Restart {
+                workload,
+                mark: restart_mark(state.guards, number, delivered),
+            })
         }
         Action::Terminate { user } => {
             reachable(state)?;
-            Made::send(Write::Terminate { user: user_index(user.as_str()) })
+            Made::send(Write::Terminate {
+                user: user_index(user.as_str()),
+            })
         }
     }
 }
@@ -120,7 +153,10 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
 fn role(state: &State, user: usize, role: Role, retire: bool) -> Result<Made, Error> {
     reachable(state)?;
     if state.guards.settle && state.now < state.controller.unsettled_until {
-        return Err(Error::TimedOut { what: "the change of a role before this one".into(), seconds: 10 });
+        return Err(Error::TimedOut {
+            what: "the change of a role before this one".into(),
+            seconds: 10,
+        });
     }
     // The SQL layer's own rule, whatever the machine asked for.
     let safe = named(state).is_some_and(|named| named.user != user || named.password == role.verifier);
@@ -134,7 +170,10 @@ fn reachable(state: &State) -> Result<(), Error> {
     if state.database.up {
         return Ok(());
     }
-    Err(Error::Postgres { what: "connect".into(), detail: "connection refused".into() })
+    Err(Error::Postgres {
+        what: "connect".into(),
+        detail: "connection refused".into(),
+    })
 }
 
 fn named(state: &State) -> Option<Credential> {
@@ -155,22 +194,38 @@ pub fn land(state: &mut State, write: &Write) -> Result<(), Error> {
                 return Err(conflict("journal"));
             }
             state.about_to_change();
-            let new = JournalSecret { revision: state.cluster.revision, ..new.clone() };
+            let new = JournalSecret {
+                revision: state.cluster.revision,
+                ..new.clone()
+            };
             state.cluster.journal = Some(new);
         }
-        Write::Secret { expected, credential, number, nonce } => {
+        Write::Secret {
+            expected,
+            credential,
+            number,
+            nonce,
+        } => {
             let found = state.cluster.secret.map(|secret| secret.revision);
             if found.is_none() || (state.guards.version && found != Some(*expected)) {
                 return Err(conflict("Secret"));
             }
-            let delivered = Delivery { number: *number, nonce: *nonce, replaced: *expected, at: state.second() };
+            let delivered = Delivery {
+                number: *number,
+                nonce: *nonce,
+                replaced: *expected,
+                at: state.second(),
+            };
             put_secret(state, *credential, Some(delivered));
             state.ledger.delivered = Some(*credential);
         }
         Write::Restart { workload, mark } => restart(state, *workload, Some(*mark)),
         Write::Role { user, role, .. } => {
             if !state.database.up {
-                return Err(Error::Postgres { what: "connect".into(), detail: "connection refused".into() });
+                return Err(Error::Postgres {
+                    what: "connect".into(),
+                    detail: "connection refused".into(),
+                });
             }
             if let Some(found) = state.database.primary.get_mut(*user) {
                 *found = *role;
@@ -197,13 +252,22 @@ pub fn land(state: &mut State, write: &Write) -> Result<(), Error> {
 /// Gives the Secret another content.
 pub fn put_secret(state: &mut State, credential: Credential, delivered: Option<Delivery>) {
     state.about_to_change();
-    state.cluster.secret = Some(AppSecret { revision: state.cluster.revision, credential, delivered });
+    state.cluster.secret = Some(AppSecret {
+        revision: state.cluster.revision,
+        credential,
+        delivered,
+    });
     state.ledger.told.insert(credential);
 }
 
 /// Gives a pod template another mark.
 pub fn restart(state: &mut State, workload: usize, mark: Option<Mark>) {
-    if state.cluster.workloads.get(workload).is_none_or(|workload| workload.mark == mark) {
+    if state
+        .cluster
+        .workloads
+        .get(workload)
+        .is_none_or(|workload| workload.mark == mark)
+    {
         return;
     }
     state.about_to_change();
@@ -227,8 +291,17 @@ fn terminate(state: &mut State, user: usize) {
 /// Every application that lost its session logs in again at once, as connection pools do.
 pub fn reconnect(state: &mut State) {
     let secret = named(state);
-    for workload in state.cluster.workloads.iter_mut().filter(|workload| !workload.idle) {
-        for pod in workload.pods.iter_mut().filter(|pod| !pod.session && !pod.terminating) {
+    for workload in state
+        .cluster
+        .workloads
+        .iter_mut()
+        .filter(|workload| !workload.idle)
+    {
+        for pod in workload
+            .pods
+            .iter_mut()
+            .filter(|pod| !pod.session && !pod.terminating)
+        {
             if workload.rereads
                 && let Some(credential) = secret
             {
