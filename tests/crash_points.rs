@@ -10,6 +10,8 @@
     clippy::wildcard_enum_match_arm,
     clippy::too_many_lines,
     clippy::cast_possible_truncation,
+    clippy::similar_names,
+    clippy::struct_excessive_bools,
     reason = "a simulator fails by panicking, and counts in small numbers"
 )]
 

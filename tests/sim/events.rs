@@ -79,7 +79,7 @@ pub enum Meddle {
     DeleteSecret,
     /// Somebody replaces the Secret by its first manifest (fm30).
     RevertSecret,
-    /// Somebody applies the first manifest, as GitOps does: annotations that it does not know stay.
+    /// Somebody applies the first manifest, as `GitOps` does: annotations that it does not know stay.
     ReapplySecret,
     RenameSecretUser,
     UnmarkSecret,

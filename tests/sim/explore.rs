@@ -233,11 +233,13 @@ fn extend(plan: &Plan, budget: u8, took: &Took, plans: &mut Vec<(Plan, u8)>) {
                     add(Event::Fault(*fault), 1);
                 }
                 if behind {
-                    meddles
-                        .iter()
-                        .for_each(|what| add(Event::Fault(Fault::Meddle(*what)), 1));
+                    for what in meddles {
+                        add(Event::Fault(Fault::Meddle(*what)), 1);
+                    }
                     if !lived {
-                        lives.iter().for_each(|life| add(Event::Life(*life), 0));
+                        for life in lives {
+                            add(Event::Life(*life), 0);
+                        }
                     }
                 }
             }

@@ -320,8 +320,12 @@ pub fn reconnect(state: &mut State) {
 pub fn lifetime(state: &State, write: &Write) -> i64 {
     match write {
         Write::Role { .. } | Write::Terminate { .. } if state.guards.deadline => SQL_DEADLINE,
-        Write::Role { .. } | Write::Terminate { .. } | Write::Journal { .. } => super::data::API_DEADLINE,
-        Write::Secret { .. } | Write::Restart { .. } | Write::Status { .. } => super::data::API_DEADLINE,
+        Write::Role { .. }
+        | Write::Terminate { .. }
+        | Write::Journal { .. }
+        | Write::Secret { .. }
+        | Write::Restart { .. }
+        | Write::Status { .. } => super::data::API_DEADLINE,
     }
 }
 
