@@ -446,11 +446,11 @@ fn sessions() -> Vec<Row> {
             kills(),
         ),
         row(
-            "rolled out: ended once a turn",
+            "rolled out: ended, and back again",
             policy().terminating(),
             since(hours(3)),
             busy().terminated(),
-            says(true),
+            acts(Phase::Drained, retires(RetireMode::Scramble)),
         ),
         row(
             "rolled out: not ended before the time",

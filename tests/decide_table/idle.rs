@@ -454,11 +454,11 @@ fn begin() -> Vec<Row> {
             rests(Phase::Idle, Some(later(hours(12)))),
         ),
         row(
-            "prepared: refused a moment ago",
+            "idle: refused a moment ago",
             policy().asked("new"),
             resting(),
             ready().refused(Refused::Otherwise(trouble())),
-            waits(Phase::Prepared, secs(15), Waiting::Refused(trouble())),
+            waits(Phase::Idle, secs(15), Waiting::Refused(trouble())),
         ),
         row(
             "stage: the pair was replaced by strangers",
