@@ -38,6 +38,12 @@ impl View {
         ))
     }
 
+    /// What becomes of the user that goes.
+    pub fn retire_mode(&self) -> Option<tandem::api::spec::RetireMode> {
+        let kept = self.journal.as_ref()?;
+        Some(kept.journal()?.rotation.as_ref()?.spec.retire.mode)
+    }
+
     /// The retiring user and its last password.
     pub fn retiring(&self) -> Option<(usize, Option<Credential>)> {
         let kept = self.journal.as_ref()?;
@@ -52,7 +58,7 @@ pub fn load(cluster: &Cluster) -> (Option<Fresh>, View) {
         return (None, View::default());
     };
     let journal = match cluster.journal.as_ref().map(|kept| &kept.content) {
-        None => Loaded::Absent,
+        None | Some(Content::Empty) => Loaded::Absent,
         Some(Content::Written(journal)) => Loaded::Valid(Box::new(journal.as_ref().clone())),
         Some(Content::Raw(text)) => tandem::machine::Journal::load(text.as_bytes(), UID),
     };
@@ -93,7 +99,8 @@ pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query)
             Seen::Previous(match previous {
                 None => Previous::Unknown,
                 Some(_) if !state.database.up => Previous::Unreachable(unreachable()),
-                Some(credential) if state.database.logs_in(credential) => Previous::Accepted,
+                // With NOLOGIN too: the password is right, and the right to log in can come back.
+                Some(credential) if state.database.knows(credential) => Previous::Accepted,
                 Some(_) => Previous::Refused,
             })
         }

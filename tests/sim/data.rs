@@ -79,6 +79,8 @@ pub struct JournalSecret {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
+    /// The first write makes the Secret, and nothing in it: the second fills it.
+    Empty,
     Written(Arc<Journal>),
     /// What a person or another release left there.
     Raw(&'static str),
@@ -307,6 +309,13 @@ impl State {
 }
 
 impl Database {
+    /// Whether the server takes the password, let the user in or not.
+    pub fn knows(&self, credential: Credential) -> bool {
+        self.primary
+            .get(credential.user)
+            .is_some_and(|role| role.verifier == credential.password)
+    }
+
     pub fn logs_in(&self, credential: Credential) -> bool {
         self.primary
             .get(credential.user)
@@ -318,7 +327,7 @@ impl JournalSecret {
     pub fn journal(&self) -> Option<&Journal> {
         match &self.content {
             Content::Written(journal) => Some(journal),
-            Content::Raw(_) => None,
+            Content::Empty | Content::Raw(_) => None,
         }
     }
 }

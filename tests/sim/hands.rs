@@ -65,7 +65,7 @@ pub struct Took {
 
 /// The hands of one process.
 pub struct Hands<'m, M> {
-    state: State,
+    pub state: State,
     mind: &'m M,
     plan: Plan,
     /// Another replica whose lease has run out; the server refuses its changes of roles.
@@ -150,7 +150,7 @@ fn drive<M: Mind>(mut hands: Hands<'_, M>) -> (Hands<'_, M>, Poll<Result<Next, E
 }
 
 impl<'m, M: Mind> Hands<'m, M> {
-    fn new(mind: &'m M, state: State, plan: Plan) -> Self {
+    pub fn new(mind: &'m M, state: State, plan: Plan) -> Self {
         Self {
             state,
             mind,

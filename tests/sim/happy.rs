@@ -3,7 +3,9 @@
 
 /// A policy with one consumer and a new rotate-now value, from its first turn to its last: every
 /// [`tandem::effects::World::perform`], by [`tandem::machine::Action::label`].
-pub const HAPPY_WRITES: [&str; 8] = [
+pub const HAPPY_WRITES: [&str; 9] = [
+    // The empty Secret, which can be bound to a name, and then its content, which can be guarded.
+    "adopt",
     "adopt",
     "stage",
     "set_verifier",

@@ -111,6 +111,7 @@ impl Canon {
             self.id(kept.pending);
             self.id(kept.retiring);
             self.id(kept.previous);
+            self.put(matches!(kept.content, super::data::Content::Empty));
             match kept.journal() {
                 Some(journal) => self.journal(state, journal),
                 None => self.put("raw"),

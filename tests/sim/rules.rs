@@ -200,7 +200,13 @@ fn pods_hold(state: &State, user: usize) -> bool {
 /// S4: a rotation has one pending credential, whoever proposes it and how often. `running` tells whether one was
 /// pending before this write.
 pub fn one_pending(state: &mut State, running: bool, write: &Write) -> Option<Broken> {
-    let Write::Journal { new, entry, .. } = write else {
+    // The write that makes the Secret keeps no credential.
+    let Write::Journal {
+        new,
+        entry,
+        expected: Some(_),
+    } = write
+    else {
         return None;
     };
     let journal = new.journal()?;

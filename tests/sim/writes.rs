@@ -48,6 +48,9 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
     match action {
         Action::Record { entry, next } => {
             let kept = view.journal.as_ref();
+            if kept.is_some_and(|kept| matches!(kept.content, Content::Raw(_))) {
+                return Err(unusable("the journal is corrupt"));
+            }
             let (pending, retiring, previous) = match entry {
                 Entry::Adopt | Entry::Reschedule | Entry::Finish => (None, None, None),
                 Entry::Stage => (
@@ -92,12 +95,16 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 Some((_, pending)) => pending.password,
                 None => state.fresh_id(),
             };
+            let user = user_index(user.as_str());
+            let back = view.retire_mode() == Some(RetireMode::NoLogin);
+            let login = back || state.database.primary[user].login;
             role(
                 state,
-                user_index(user.as_str()),
+                view,
+                user,
                 Role {
                     verifier: password,
-                    login: true,
+                    login,
                 },
                 false,
             )
@@ -107,11 +114,12 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 Some(id) => id,
                 None => state.fresh_id(),
             };
-            let login = *mode == RetireMode::Scramble;
-            role(state, user_index(user.as_str()), Role { verifier, login }, true)
+            let user = user_index(user.as_str());
+            let login = *mode == RetireMode::Scramble && state.database.primary[user].login;
+            role(state, view, user, Role { verifier, login }, true)
         }
         Action::Flip { version } => {
-            let (number, credential) = view.pending().ok_or_else(|| conflict("journal"))?;
+            let (number, credential) = view.pending().ok_or_else(|| unusable("no rotation is running"))?;
             let nonce = view.journal.as_ref().and_then(|kept| {
                 kept.journal()?
                     .handled
@@ -142,7 +150,9 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
             })
         }
         Action::Terminate { user } => {
-            reachable(state)?;
+            if !state.database.up {
+                return Ok(Made::Refused("DatabaseUnreachable"));
+            }
             Made::send(Write::Terminate {
                 user: user_index(user.as_str()),
             })
@@ -150,8 +160,7 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
     }
 }
 
-fn role(state: &State, user: usize, role: Role, retire: bool) -> Result<Made, Error> {
-    reachable(state)?;
+fn role(state: &State, view: &View, user: usize, role: Role, retire: bool) -> Result<Made, Error> {
     if state.guards.settle && state.now < state.controller.unsettled_until {
         return Err(Error::TimedOut {
             what: "the change of a role before this one".into(),
@@ -159,21 +168,26 @@ fn role(state: &State, user: usize, role: Role, retire: bool) -> Result<Made, Er
         });
     }
     // The SQL layer's own rule, whatever the machine asked for.
-    let safe = named(state).is_some_and(|named| named.user != user || named.password == role.verifier);
+    let carried =
+        named(state).is_some_and(|named| view.pending().is_some_and(|(_, pending)| pending == named));
+    let safe = named(state).is_some_and(|named| {
+        if retire {
+            carried && named.user != user
+        } else {
+            carried || named.user != user
+        }
+    });
     if state.guards.named && !safe {
         return Ok(Made::Refused("UserInUse"));
+    }
+    if !state.database.up {
+        return Ok(Made::Refused("DatabaseUnreachable"));
     }
     Made::send(Write::Role { user, role, retire })
 }
 
-fn reachable(state: &State) -> Result<(), Error> {
-    if state.database.up {
-        return Ok(());
-    }
-    Err(Error::Postgres {
-        what: "connect".into(),
-        detail: "connection refused".into(),
-    })
+fn unusable(what: &str) -> Error {
+    Error::Unusable(what.into())
 }
 
 fn named(state: &State) -> Option<Credential> {
@@ -190,14 +204,28 @@ pub fn land(state: &mut State, write: &Write) -> Result<(), Error> {
     match write {
         Write::Journal { expected, new, .. } => {
             let found = state.cluster.journal.as_ref().map(|kept| kept.revision);
-            if state.cluster.policy.is_none() || (state.guards.version && found != *expected) {
+            // The write that makes the Secret has no guard and needs none: it changes nothing in one that is there.
+            let making = expected.is_none();
+            if state.cluster.policy.is_none() || (state.guards.version && !making && found != *expected) {
                 return Err(conflict("journal"));
             }
+            if making && found.is_some() {
+                return Ok(());
+            }
             state.about_to_change();
-            let new = JournalSecret {
+            let mut new = JournalSecret {
                 revision: state.cluster.revision,
                 ..new.clone()
             };
+            if making {
+                new = JournalSecret {
+                    content: Content::Empty,
+                    pending: None,
+                    retiring: None,
+                    previous: None,
+                    ..new
+                };
+            }
             state.cluster.journal = Some(new);
         }
         Write::Secret {
@@ -209,6 +237,16 @@ pub fn land(state: &mut State, write: &Write) -> Result<(), Error> {
             let found = state.cluster.secret.map(|secret| secret.revision);
             if found.is_none() || (state.guards.version && found != Some(*expected)) {
                 return Err(conflict("Secret"));
+            }
+            let same = |secret: &AppSecret| {
+                secret.credential == *credential
+                    && secret
+                        .delivered
+                        .is_some_and(|d| (d.number, d.nonce) == (*number, *nonce))
+            };
+            // An apply that changes nothing is no change to the API server.
+            if state.cluster.secret.as_ref().is_some_and(same) {
+                return Ok(());
             }
             let delivered = Delivery {
                 number: *number,
