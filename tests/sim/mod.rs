@@ -15,6 +15,12 @@
 //! [`data::Guards`] takes each of them away, for tests that show what it is good for.
 
 #![allow(
+    clippy::similar_names,
+    clippy::struct_excessive_bools,
+    clippy::too_many_lines,
+    reason = "a world is many flags and many arms, side by side"
+)]
+#![allow(
     dead_code,
     unreachable_pub,
     reason = "each test includes it, and uses its own part"
