@@ -135,7 +135,7 @@ pub(super) fn rendered<'a>(
         (target.username_key.as_str(), Sensitive::new(user.to_owned())),
         (target.password_key.as_str(), Sensitive::new(password.to_owned())),
     ]);
-    for (key, template) in &policy.delivery.templates {
+    for (key, template) in policy.delivery.templates() {
         keys.insert(key, Sensitive::new(template.render(user, password)));
     }
     keys

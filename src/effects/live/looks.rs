@@ -11,8 +11,8 @@ use crate::effects::postgres::{self, Credential, Server, Wanted};
 use crate::effects::{Error, World as _, neighbours};
 use crate::machine::decide::poll_interval;
 use crate::machine::facts::{Consumer, Finding, Login, Preflight, Previous, SecretSeen, Sessions};
-use crate::policy::Policy;
 use crate::policy::target::RoleName;
+use crate::policy::{Admin, Policy};
 
 impl Live<'_> {
     pub(super) async fn secret(&self, policy: &Policy) -> Result<(SecretSeen, Option<AppSecret>), Error> {
@@ -41,21 +41,19 @@ impl Live<'_> {
             Ok(server) => server,
             Err(finding) => return Ok(Err(finding)),
         };
-        let admin = self.cluster.administrator(policy).await?;
+        let admin = match &policy.database.admin {
+            Admin::Secret(keys) => self.cluster.administrator(keys).await?,
+            Admin::Stored(source) => self.hands.stores.administrator(source).await?,
+        };
         Ok(admin.and_then(|admin| match RoleName::new(&admin.user) {
-            Ok(user) => Ok((server, Credential { user, password: admin.password })),
-            Err(problem) => Err(Finding {
-                blocks: true,
-                reason: "AdminUnusable",
-                message: format!(
-                    "Secret {}/{} names no possible administrator: {problem}. Put the right user name under its key {}: kubectl -n {} edit secret {}",
-                    policy.namespace,
-                    policy.database.admin.secret,
-                    policy.database.admin.username_key,
-                    policy.namespace,
-                    policy.database.admin.secret
-                ),
-            }),
+            Ok(user) => Ok((
+                server,
+                Credential {
+                    user,
+                    password: admin.password,
+                },
+            )),
+            Err(problem) => Err(unusable_administrator(policy, &problem)),
         }))
     }
 
@@ -182,5 +180,25 @@ impl Live<'_> {
             .series
             .poll(&policy.uid, journal.number, laggards.is_empty(), gap, self.now());
         Ok(Sessions::Counted { laggards, quiet })
+    }
+}
+
+fn unusable_administrator(policy: &Policy, problem: &str) -> Finding {
+    let namespace = &policy.namespace;
+    let message = match &policy.database.admin {
+        Admin::Secret(keys) => format!(
+            "Secret {namespace}/{secret} names no possible administrator: {problem}. Put the right user name under its key {}: kubectl -n {namespace} edit secret {secret}",
+            keys.username_key,
+            secret = keys.secret,
+        ),
+        Admin::Stored(source) => format!(
+            "secret {} in region {} names no possible administrator: {problem}. Put the right user name under its property {}: aws secretsmanager put-secret-value --region {} --secret-id {}",
+            source.id, source.region, source.username_key, source.region, source.id
+        ),
+    };
+    Finding {
+        blocks: true,
+        reason: "AdminUnusable",
+        message,
     }
 }
