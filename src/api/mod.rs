@@ -64,5 +64,8 @@ pub fn read_sync_request(text: &str, policy_uid: &str, number: u64) -> Option<(u
     let mut parts = text.strip_prefix(policy_uid)?.strip_prefix('.')?.split('.');
     let (named, times, second) = (parts.next()?, parts.next()?, parts.next()?);
     (parts.next().is_none() && named.parse() == Ok(number)).then_some(())?;
-    Some((times.parse().ok()?, Timestamp::from_second(second.parse().ok()?).ok()?))
+    Some((
+        times.parse().ok()?,
+        Timestamp::from_second(second.parse().ok()?).ok()?,
+    ))
 }

@@ -287,8 +287,7 @@ impl Facts {
             }
             Action::Terminate { .. } => next.terminated = true,
             Action::Record {
-                entry:
-                    Entry::Adopt | Entry::Reschedule | Entry::Deliver | Entry::Withdraw | Entry::RollOut,
+                entry: Entry::Adopt | Entry::Reschedule | Entry::Deliver | Entry::Withdraw | Entry::RollOut,
                 ..
             }
             | Action::Flip { .. }

@@ -17,6 +17,23 @@ pub struct Decision {
     pub step: Step,
 }
 
+impl Decision {
+    pub(super) fn look(phase: Phase, query: Query) -> Self {
+        let step = Step::Look(query);
+        Self { phase, step }
+    }
+
+    pub(super) fn act(phase: Phase, action: Action) -> Self {
+        let step = Step::Act(action);
+        Self { phase, step }
+    }
+
+    pub(super) fn wait(phase: Phase, until: Timestamp, why: Waiting) -> Self {
+        let step = Step::Wait { until, why };
+        Self { phase, step }
+    }
+}
+
 /// The one thing to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {

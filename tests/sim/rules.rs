@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tandem::api::spec::{OnActiveSessions, RestartMode};
 use tandem::api::{RotationPolicyStatus, condition};
 use tandem::machine::Phase;
-use tandem::machine::decide::QUIET_POLLS;
+use tandem::machine::QUIET_POLLS;
 
 use super::answers::session_count;
 use super::data::{Credential, State, Write, user_index};

@@ -9,8 +9,8 @@ use crate::api;
 use crate::effects::kubernetes::secret::AppSecret;
 use crate::effects::postgres::{self, Credential, Server, Wanted};
 use crate::effects::{Error, World as _, neighbours};
-use crate::machine::decide::poll_interval;
 use crate::machine::facts::{Consumer, Finding, Login, Preflight, Previous, SecretSeen, Sessions};
+use crate::machine::poll_interval;
 use crate::policy::target::RoleName;
 use crate::policy::{Admin, Policy};
 
