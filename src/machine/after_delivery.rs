@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::decide::refused;
-use super::facts::{Consumer, Previous, Sessions, StoreSeen};
+use super::facts::{Consumer, Finding, Previous, Sessions, StoreSeen};
 use super::journal::{Landing, Rotation};
 use super::pace::{later, pace, poll_interval};
 use super::phase::Phase;
@@ -21,7 +21,7 @@ impl Pass<'_> {
             return stop;
         }
         if let Some(finding) = refused(self.facts) {
-            return self.wait(Phase::Delivered, Waiting::Refused(finding));
+            return self.refused_after_delivery(finding);
         }
         if self.facts.retired {
             return self.prove_retired();
@@ -45,6 +45,21 @@ impl Pass<'_> {
             return Decision::act(Phase::RolledOut, self.record(Entry::RollOut, Some(rotation)));
         };
         self.drain(rolled_out_at)
+    }
+
+    /// The effects look at the store once more before they retire anybody, and refuse while it names that user.
+    fn refused_after_delivery(&self, finding: Finding) -> Decision {
+        let phase = Phase::Delivered;
+        match &self.facts.store {
+            None if self.policy.delivery.source().is_some() => Decision::look(phase, Query::Store),
+            Some(StoreSeen::Present {
+                carries_pending: false,
+                ..
+            }) => self.withdraw(phase),
+            Some(StoreSeen::Present { .. } | StoreSeen::Unusable(_)) | None => {
+                self.wait(phase, Waiting::Refused(finding))
+            }
+        }
     }
 
     /// Nothing, when no pod can hold the old credential; else the next restart, or what is waited for.
@@ -139,20 +154,6 @@ impl Pass<'_> {
     }
 
     fn retire(&self) -> Decision {
-        // Whoever reads the store once the old user is gone must find the other one.
-        if self.policy.delivery.source().is_some() {
-            match &self.facts.store {
-                None => return Decision::look(Phase::Drained, Query::Store),
-                Some(StoreSeen::Unusable(finding)) => {
-                    return self.wait(Phase::Drained, Waiting::Refused(finding.clone()));
-                }
-                Some(StoreSeen::Present {
-                    carries_pending: true,
-                    ..
-                }) => {}
-                Some(StoreSeen::Present { .. }) => return self.withdraw(Phase::Delivered),
-            }
-        }
         // The active credential was proven in this very pass: never retire one user unless the other works now.
         let user = self.rotation.retiring.clone();
         Decision::act(

@@ -273,12 +273,11 @@ impl Facts {
                 ..
             } => next = Self::default(),
             Action::SetVerifier { .. } => next.altered = true,
-            // Nobody reads it yet, so everything that was seen still holds.
+            // Nobody reads it yet, so what was seen of the store and proven on the server still holds.
             Action::Propose { .. } => {
-                next = Self {
-                    proposed: true,
-                    ..self.clone()
-                };
+                next.proposed = true;
+                next.store.clone_from(&self.store);
+                next.pending.clone_from(&self.pending);
             }
             Action::Retire { .. } => {
                 next.retired = true;

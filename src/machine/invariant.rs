@@ -110,9 +110,6 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
     if !is_retiring || !delivered(facts) {
         return Some("S1: the user that the Secret names is never retired");
     }
-    if policy.delivery.source().is_some() && !flipped(facts) {
-        return Some("S1: the user that the store names is never retired");
-    }
     if !proven(facts) {
         return Some("S1: the old user is retired only while the new one is proven to work");
     }

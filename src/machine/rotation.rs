@@ -156,7 +156,7 @@ impl Pass<'_> {
     /// credential or the new one, and both log in.
     fn towards_flip(&self, base: &str) -> Decision {
         if self.rotation.delivered.is_some() {
-            return self.withdraw(Phase::Verified);
+            return self.withdraw(Phase::Staged);
         }
         if let Some(stop) = self.before_flip() {
             return stop;

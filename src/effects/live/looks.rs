@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::Live;
 use crate::api;
 use crate::effects::kubernetes::secret::AppSecret;
 use crate::effects::postgres::{self, Credential, Server, Wanted};
 use crate::effects::{Error, World as _, neighbours};
 use crate::machine::facts::{Consumer, Finding, Login, Preflight, Previous, SecretSeen, Sessions};
+use crate::machine::journal::Landing;
 use crate::machine::poll_interval;
 use crate::policy::target::RoleName;
 use crate::policy::{Admin, Policy};
@@ -43,7 +42,7 @@ impl Live<'_> {
         };
         let admin = match &policy.database.admin {
             Admin::Secret(keys) => self.cluster.administrator(keys).await?,
-            Admin::Stored(source) => self.hands.stores.administrator(source).await?,
+            Admin::Stored(source) => return Err(Error::Unusable(format!("TEMP {}", source.id))),
         };
         Ok(admin.and_then(|admin| match RoleName::new(&admin.user) {
             Ok(user) => Ok((
@@ -138,15 +137,23 @@ impl Live<'_> {
 
     pub(super) async fn consumers(&self, policy: &Policy) -> Result<Vec<Consumer>, Error> {
         let (journal, ..) = self.running()?;
-        let delivered_at = self.delivered_at(policy).await?;
-        let mark = api::restart_mark(&policy.uid, journal.number, delivered_at);
-        Ok(self.cluster.workloads().await?.judge(policy, &mark, delivered_at))
+        let landing = self.landing(policy).await?;
+        let mark = api::restart_mark(
+            &policy.uid,
+            journal.number,
+            landing.as_ref().map(|l| l.id.as_str()),
+        );
+        let workloads = self.cluster.workloads().await?;
+        Ok(workloads.judge(policy, &mark, landing.map(|landing| landing.at)))
     }
 
-    /// When the API server took the delivery; none when what is there was written by somebody else.
-    pub(super) async fn delivered_at(&self, policy: &Policy) -> Result<Option<Timestamp>, Error> {
+    /// The delivery that consumers are judged by; none when what is there was written by somebody else.
+    pub(super) async fn landing(&self, policy: &Policy) -> Result<Option<Landing>, Error> {
+        if policy.delivery.source().is_some() {
+            return Ok(self.running()?.1.delivered.clone());
+        }
         Ok(match self.secret(policy).await?.0 {
-            SecretSeen::Present { delivered, .. } => delivered.map(|delivered| delivered.at),
+            SecretSeen::Present { landing, .. } => landing,
             SecretSeen::Missing => None,
         })
     }

@@ -118,6 +118,7 @@ impl World for Live<'_> {
     async fn look(&mut self, policy: &Policy, query: Query) -> Result<Seen, Error> {
         Ok(match query {
             Query::Secret => Seen::Secret(self.secret(policy).await?.0),
+            Query::Store | Query::Operator => return Err(Error::Unusable("TEMP".into())),
             Query::Preflight => Seen::Preflight(self.preflight(policy).await?),
             Query::Pending => Seen::Pending(self.pending_login(policy).await?),
             Query::Previous => Seen::Previous(self.previous_login(policy).await?),

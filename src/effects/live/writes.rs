@@ -45,10 +45,15 @@ impl Live<'_> {
                     .flip(policy, delivery, &rotation.pending, &material.pending_password)
                     .await
             }
+            Action::Propose { .. } | Action::Sync { .. } => Err(Error::Unusable("TEMP".into())),
             Action::Restart { consumer, uid } => {
                 let (journal, ..) = self.running()?;
-                let delivered_at = self.delivered_at(policy).await?;
-                let mark = api::restart_mark(&policy.uid, journal.number, delivered_at);
+                let landing = self.landing(policy).await?;
+                let mark = api::restart_mark(
+                    &policy.uid,
+                    journal.number,
+                    landing.as_ref().map(|l| l.id.as_str()),
+                );
                 self.cluster
                     .restart(consumer, uid, &api::restart_key(&policy.name), &mark)
                     .await
@@ -67,7 +72,7 @@ impl Live<'_> {
         };
         let material = match entry {
             Entry::Adopt | Entry::Reschedule | Entry::Finish => None,
-            Entry::RollOut => self.material().cloned(),
+            Entry::Deliver | Entry::Withdraw | Entry::RollOut => self.material().cloned(),
             Entry::Stage => Some(self.stage(policy, next).await?),
             Entry::Recover => Some(self.recover(policy, next).await?),
             Entry::Regenerate => {
