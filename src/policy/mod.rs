@@ -101,6 +101,23 @@ pub struct Database {
     pub smoke_query: Option<String>,
 }
 
+/// A JSON document in AWS Secrets Manager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSecret {
+    /// Name or ARN.
+    pub id: String,
+    /// Region.
+    pub region: String,
+    /// Property of the user name.
+    pub username_key: String,
+    /// Property of the password.
+    pub password_key: String,
+    /// Role to assume.
+    pub role_arn: Option<String>,
+    /// External id for that.
+    pub external_id: Option<String>,
+}
+
 /// A Secret with a user name under one key and a password under another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretKeyPair {
