@@ -29,9 +29,11 @@ impl Backoff {
         let first = match error {
             // Somebody else has just written: looking again at once is the whole remedy.
             Error::Conflict { .. } => Duration::from_millis(100),
-            Error::Fenced | Error::TimedOut { .. } | Error::Kubernetes { .. } | Error::Postgres { .. } => {
-                Duration::from_secs(1)
-            }
+            Error::Fenced
+            | Error::TimedOut { .. }
+            | Error::Kubernetes { .. }
+            | Error::Postgres { .. }
+            | Error::Store { .. } => Duration::from_secs(1),
             Error::Refused(_) | Error::Unusable(_) | Error::Broken(_) => Duration::from_secs(10),
         };
         first.saturating_mul(1 << (*count - 1).min(10)).min(MAX)

@@ -174,6 +174,7 @@ async fn pause<W: World>(
         | Error::Kubernetes { .. }
         | Error::Refused(_)
         | Error::Postgres { .. }
+        | Error::Store { .. }
         | Error::Unusable(_)
         | Error::Broken(_) => SignedDuration::from_secs(30),
     };

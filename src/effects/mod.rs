@@ -9,6 +9,8 @@ pub mod live;
 mod neighbours;
 pub mod postgres;
 mod series;
+mod shell;
+pub mod store;
 
 use std::future::Future;
 
@@ -130,6 +132,14 @@ pub enum Error {
         /// SQLSTATE and what it means.
         detail: String,
     },
+    /// A store could not be asked, or whether it has made a write is unknown; the text is free of values.
+    #[error("{message}")]
+    Store {
+        /// Stable `CamelCase` reason.
+        reason: &'static str,
+        /// What happened, to which secret, and the next command to type.
+        message: String,
+    },
     /// An object is not what it must be.
     #[error("{0}")]
     Unusable(String),
@@ -149,6 +159,7 @@ impl Error {
             Self::Kubernetes { .. } => "kubernetes",
             Self::Refused(_) => "refused",
             Self::Postgres { .. } => "postgres",
+            Self::Store { .. } => "store",
             Self::Unusable(_) => "unusable",
             Self::Broken(_) => "broken",
         }
@@ -164,6 +175,7 @@ impl Error {
             Self::TimedOut { .. } => Some("TimedOut"),
             Self::Kubernetes { .. } => Some("KubernetesFailed"),
             Self::Postgres { .. } => Some("PostgresFailed"),
+            Self::Store { reason, .. } => Some(reason),
             Self::Unusable(_) => Some("Unusable"),
             Self::Refused(finding) => Some(finding.reason),
             Self::Broken(_) => Some("DefectFound"),

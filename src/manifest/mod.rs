@@ -1,5 +1,6 @@
 //! Manifests that are generated, never written by hand: the custom resource definition and the Role of a policy.
 
+pub mod iam;
 pub mod rbac;
 
 use kube::CustomResourceExt;

@@ -14,6 +14,7 @@ pub struct Metrics {
     writes: Family<Write, Counter>,
     errors: Family<Class, Counter>,
     rotations: Family<Started, Counter>,
+    store_calls: Family<Asked, Counter>,
     leader: Gauge,
     turns: Counter,
 }
@@ -30,6 +31,12 @@ struct Write {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Class {
     class: &'static str,
 }
@@ -38,6 +45,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("tandem");
         let (writes, errors, rotations) = (Family::default(), Family::default(), Family::default());
+        let store_calls = Family::default();
         let (leader, turns) = (Gauge::default(), Counter::default());
         registry.register(
             "writes",
@@ -54,6 +62,11 @@ impl Default for Metrics {
             "Rotations begun, by trigger; CatchUp means that scheduled times had been missed",
             rotations.clone(),
         );
+        registry.register(
+            "store_calls",
+            "Calls to stores, by operation and outcome",
+            store_calls.clone(),
+        );
         registry.register("leader", "1 on the replica that holds the lease", leader.clone());
         registry.register("turns", "Turns taken", turns.clone());
         Self {
@@ -61,6 +74,7 @@ impl Default for Metrics {
             writes,
             errors,
             rotations,
+            store_calls,
             leader,
             turns,
         }
@@ -76,6 +90,13 @@ impl Metrics {
     /// Counts a rotation that has begun.
     pub fn rotation(&self, trigger: &'static str) {
         self.rotations.get_or_create(&Started { trigger }).inc();
+    }
+
+    /// Counts a call to a store, with all of its retries.
+    pub fn store_call(&self, operation: &'static str, outcome: &'static str) {
+        self.store_calls
+            .get_or_create(&Asked { operation, outcome })
+            .inc();
     }
 
     /// Counts a turn that did not come to an end.

@@ -4,6 +4,7 @@ use postgres_protocol::escape::escape_identifier;
 
 use super::classify::{Failure, Silence};
 use super::server::Server;
+use crate::effects::shell::{self, plain};
 use crate::machine::facts::Finding;
 use crate::policy::target::RoleName;
 
@@ -35,21 +36,6 @@ pub(super) fn run(sql: &str) -> String {
     format!("as a superuser, run: {sql}")
 }
 
-/// A word in a POSIX shell.
-fn shell(word: &str) -> String {
-    if plain(word) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-fn plain(word: &str) -> bool {
-    !word.is_empty()
-        && word
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-:".contains(c))
-}
-
 impl Server {
     /// The command with which a person tries the same login.
     pub(super) fn psql(&self, user: &RoleName) -> String {
@@ -72,7 +58,7 @@ impl Server {
             value(user.as_str()),
             if self.verifies() { "require" } else { "disable" },
         );
-        format!("psql {}", shell(&parameters))
+        format!("psql {}", shell::word(&parameters))
     }
 }
 
@@ -131,7 +117,7 @@ impl Failure {
                 "HostNotFound",
                 format!(
                     "the name {host} (spec.database.host) does not resolve; look it up where Tandem runs: kubectl run -i --rm lookup --image=busybox --restart=Never -- nslookup {}",
-                    shell(host)
+                    shell::word(host)
                 ),
             ),
             Self::Unreachable(Silence::Refused) => (

@@ -1,0 +1,275 @@
+//! What an error of AWS or of the way to it means, by its code. Of its message nothing is repeated but who was denied:
+//! a message may repeat what was sent.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_secretsmanager::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::operation::RequestId as _;
+
+/// Why a call did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// What it means.
+    pub(super) kind: Kind,
+    /// AWS's own word for it.
+    pub(super) code: Option<String>,
+    /// Under which AWS has it in its logs.
+    pub(super) request: Option<String>,
+    /// Who was denied, when AWS says so.
+    pub(super) principal: Option<String>,
+}
+
+/// What an error means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// There is no such secret, or no such version of it, in this region of this account.
+    NotFound,
+    /// A right is missing.
+    Denied,
+    /// The right to use the key is missing.
+    KeyDenied,
+    /// The key that encrypts the secret cannot be used.
+    KeyUnusable,
+    /// The secret is in a state in which it cannot be used: deleted, or managed by another service.
+    WrongState,
+    /// The call was not understood, or its guard did not hold.
+    Parameter,
+    /// There is a version of this name with another content.
+    Exists,
+    /// A quota is used up.
+    Limit,
+    /// AWS does not know the credentials, or they have expired.
+    BadCredentials,
+    /// There are none.
+    NoCredentials,
+    /// AWS gives out none for the role.
+    RoleDenied,
+    /// Whoever gives them out did not answer.
+    CredentialsSilent,
+    /// Too many calls.
+    Throttled,
+    /// AWS failed; a write may have been made.
+    ServerFault,
+    /// Nothing came back in time; a write may have been made.
+    NoAnswer,
+    /// There is no connection, or it broke off; a write may have been made.
+    Unreachable,
+    /// What answers is not AWS.
+    NotAws,
+    /// The call could not even be put together.
+    NotSent,
+    /// Something else, with the code as it came.
+    Other,
+}
+
+impl Kind {
+    /// Bounded label for metrics.
+    #[must_use]
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Denied => "denied",
+            Self::KeyDenied => "key_denied",
+            Self::KeyUnusable => "key_unusable",
+            Self::WrongState => "wrong_state",
+            Self::Parameter => "parameter",
+            Self::Exists => "exists",
+            Self::Limit => "limit",
+            Self::BadCredentials => "bad_credentials",
+            Self::NoCredentials => "no_credentials",
+            Self::RoleDenied => "role_denied",
+            Self::CredentialsSilent => "credentials_silent",
+            Self::Throttled => "throttled",
+            Self::ServerFault => "server_fault",
+            Self::NoAnswer => "no_answer",
+            Self::Unreachable => "unreachable",
+            Self::NotAws => "not_aws",
+            Self::NotSent => "not_sent",
+            Self::Other => "other",
+        }
+    }
+
+    /// Whether it may pass without anybody's doing, or a write may have been made all the same. Else AWS has refused
+    /// the call and nothing was changed.
+    #[must_use]
+    pub(super) fn passes(self) -> bool {
+        match self {
+            Self::CredentialsSilent
+            | Self::Throttled
+            | Self::ServerFault
+            | Self::NoAnswer
+            | Self::Unreachable
+            | Self::NotAws => true,
+            Self::NotFound
+            | Self::Denied
+            | Self::KeyDenied
+            | Self::KeyUnusable
+            | Self::WrongState
+            | Self::Parameter
+            | Self::Exists
+            | Self::Limit
+            | Self::BadCredentials
+            | Self::NoCredentials
+            | Self::RoleDenied
+            | Self::NotSent
+            | Self::Other => false,
+        }
+    }
+}
+
+impl From<Kind> for Failure {
+    fn from(kind: Kind) -> Self {
+        Self {
+            kind,
+            code: None,
+            request: None,
+            principal: None,
+        }
+    }
+}
+
+impl Failure {
+    /// Why a call failed.
+    pub(super) fn of<E>(error: &SdkError<E>) -> Self
+    where
+        E: ProvideErrorMetadata,
+    {
+        match error {
+            SdkError::ServiceError(answer) => Self::said(answer.err().meta(), answer.raw().status().as_u16()),
+            SdkError::ResponseError(answer) => {
+                let status = answer.raw().status().as_u16();
+                Self {
+                    code: Some(format!("HTTP {status}")),
+                    ..Self::from(if status >= 500 {
+                        Kind::ServerFault
+                    } else {
+                        Kind::NotAws
+                    })
+                }
+            }
+            SdkError::TimeoutError(_) => Kind::NoAnswer.into(),
+            SdkError::DispatchFailure(way) => {
+                let cause = way.as_connector_error().and_then(Error::source);
+                match cause.and_then(|cause| cause.downcast_ref()) {
+                    Some(error) => Self::of_credentials(error),
+                    None if way.is_timeout() => Kind::NoAnswer.into(),
+                    None if way.is_io() => Kind::Unreachable.into(),
+                    None => Kind::NotSent.into(),
+                }
+            }
+            SdkError::ConstructionFailure(_) | _ => Kind::NotSent.into(),
+        }
+    }
+
+    /// AWS has answered.
+    fn said(said: &ErrorMetadata, status: u16) -> Self {
+        let message = said.message().unwrap_or_default();
+        let known = said.code().map_or(Kind::Other, |code| row(code, message));
+        // A code that is not in the table, or none: the status tells whose fault it was.
+        let kind = match status {
+            500.. if known == Kind::Other => Kind::ServerFault,
+            429 if known == Kind::Other => Kind::Throttled,
+            _ => known,
+        };
+        Self {
+            kind,
+            code: said.code().and_then(word),
+            request: said.request_id().and_then(word),
+            principal: principal(message),
+        }
+    }
+
+    /// There are no credentials to call with.
+    fn of_credentials(error: &CredentialsError) -> Self {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(error) = cause {
+            if let Some(said) = error.downcast_ref::<ErrorMetadata>() {
+                let failure = Self::said(said, 0);
+                return Self {
+                    kind: if failure.kind.passes() {
+                        Kind::CredentialsSilent
+                    } else {
+                        Kind::RoleDenied
+                    },
+                    ..failure
+                };
+            }
+            cause = error.source();
+        }
+        match error {
+            CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
+                Kind::NoCredentials.into()
+            }
+            CredentialsError::ProviderTimedOut(_)
+            | CredentialsError::ProviderError(_)
+            | CredentialsError::Unhandled(_)
+            | _ => Kind::CredentialsSilent.into(),
+        }
+    }
+}
+
+/// The codes that Secrets Manager documents for the calls made here, those that every AWS service documents, and those
+/// of the services that give out credentials. Of the message only one sentence is looked at, which AWS documents:
+/// "Access to KMS is not allowed".
+fn row(code: &str, message: &str) -> Kind {
+    match code {
+        "ResourceNotFoundException" => Kind::NotFound,
+        "AccessDeniedException" | "AccessDenied" if message.contains("KMS") => Kind::KeyDenied,
+        "AccessDeniedException" | "AccessDenied" | "NotAuthorized" => Kind::Denied,
+        "DecryptionFailure"
+        | "DecryptionFailureException"
+        | "EncryptionFailure"
+        | "EncryptionFailureException" => Kind::KeyUnusable,
+        "InvalidRequestException" => Kind::WrongState,
+        "InvalidParameterException"
+        | "InvalidParameterCombination"
+        | "InvalidParameterValue"
+        | "ValidationError"
+        | "ValidationException"
+        | "SerializationException" => Kind::Parameter,
+        "ResourceExistsException" => Kind::Exists,
+        "LimitExceededException" => Kind::Limit,
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "IncompleteSignature"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "OptInRequired"
+        | "RequestExpired"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException" => Kind::BadCredentials,
+        "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "SlowDown"
+        | "TooManyRequestsException" => Kind::Throttled,
+        "InternalFailure"
+        | "InternalServerError"
+        | "InternalServiceError"
+        | "InternalServiceErrorException"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "RequestTimeout"
+        | "RequestTimeoutException" => Kind::ServerFault,
+        _ => Kind::Other,
+    }
+}
+
+/// A code or an id, when it looks like one.
+fn word(text: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (!text.is_empty() && text.len() <= 64 && text.chars().all(plain)).then(|| text.to_owned())
+}
+
+/// Who was denied: `User: arn:aws:sts::123456789012:assumed-role/tandem/x is not authorized to perform: …`.
+fn principal(message: &str) -> Option<String> {
+    let name = message.strip_prefix("User: ")?.split_whitespace().next()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/+=,@".contains(c);
+    (name.starts_with("arn:") && name.len() <= 256 && name.chars().all(plain)).then(|| name.to_owned())
+}
