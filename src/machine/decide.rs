@@ -177,7 +177,11 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
         Err(query) => return Decision::look(Phase::Idle, query),
     };
     if delivered > journal.number {
-        let flaw = outdated(journal, "credential in use", delivered);
+        let what = match policy.delivery.source() {
+            Some(_) => "secret in the store",
+            None => "application Secret",
+        };
+        let flaw = outdated(journal, what, delivered);
         return Decision::wait(Phase::Idle, later(now, SLOW), Waiting::JournalCorrupt(flaw));
     }
     let (trigger, scheduled) = due(policy, journal, now);
