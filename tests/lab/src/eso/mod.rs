@@ -16,6 +16,7 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchP
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::aws::{AccessKey, Aws};
 use crate::host::programs;
 use crate::join::outside;
 use crate::lab::Lab;
@@ -24,7 +25,7 @@ use process::Process;
 pub(crate) use tidy::clean_up;
 
 const GROUP: &str = "external-secrets.io";
-/// The Secret with the static keys that the stores use.
+/// The Secret with the access key that the stores use.
 pub const AWS_KEYS_SECRET: &str = "aws-keys";
 /// Marks what is in no namespace with the name of the namespace that it is for.
 const FOR_NAMESPACE: &str = "lab.tandem.dev/namespace";
@@ -44,12 +45,12 @@ pub struct EsoOptions {
 }
 
 impl EsoOptions {
-    /// With the store at this URL.
+    /// One that uses this store.
     #[must_use]
-    pub fn new(aws: &str) -> Self {
+    pub fn of(aws: &Aws) -> Self {
         Self {
-            aws: aws.to_owned(),
-            region: "us-east-1".to_owned(),
+            aws: aws.endpoint(),
+            region: aws.region().to_owned(),
             cluster_external_secrets: false,
             args: Vec::new(),
         }
@@ -204,12 +205,15 @@ impl Eso {
         process::logs(&self.dir)
     }
 
-    /// Gives the stores these keys, in the Secret [`AWS_KEYS_SECRET`].
+    /// Gives the stores this key, in the Secret [`AWS_KEYS_SECRET`].
     ///
     /// # Errors
     /// When the API server refuses.
-    pub async fn keys(&self, id: &str, key: &str) -> Result<()> {
-        let data = [(manifests::KEY_ID, id), (manifests::KEY, key)];
+    pub async fn keys(&self, key: &AccessKey) -> Result<()> {
+        let data = [
+            (manifests::KEY_ID, key.id.as_str()),
+            (manifests::KEY, key.secret.as_str()),
+        ];
         self.namespace.secret(AWS_KEYS_SECRET, &data).await
     }
 
