@@ -22,6 +22,7 @@
 //! | `postgres` | PostgreSQL servers as pods, and the usual pair of users in them |
 //! | `consumer`, `tally` | applications as pods, in all ways of using a Secret, and what they counted |
 //! | `controller` | a build of Tandem itself, deployed as `deploy/base` says |
+//! | `aws` | AWS Secrets Manager, emulated |
 //! | `audit` | what was asked of the API server, and by whom |
 //! | `pods` | parts of manifests; any program of the machine in a pod |
 //! | `lab`, `namespace` | the cluster and a test's own corner of it |
@@ -67,9 +68,11 @@ mod run;
 mod supervise;
 mod tally;
 
+pub mod aws;
 pub mod cli;
 
 pub use audit::{Audit, Request};
+pub use aws::Aws;
 pub use binary::controller as controller_binary;
 pub use consumer::{Consumer, ConsumerOptions, Kind, Source};
 pub use controller::{Controller, ControllerOptions};
