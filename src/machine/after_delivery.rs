@@ -117,7 +117,7 @@ impl Pass<'_> {
         let terminates = self.policy.drain.on_active == OnActiveSessions::Terminate;
         let overdue = self.now.duration_since(rolled_out_at) > self.policy.drain.timeout;
         let poll = later(self.now, poll_interval(self.policy.drain.quiet_for));
-        if self.facts.terminated {
+        if terminates && self.facts.terminated {
             // Connection pools come back at once, for as long as the password works. Waiting for quiet would have no
             // end; the deadline that the policy sets is this one.
             return self.retire();

@@ -2,7 +2,9 @@
 
 use tandem::effects::{Error, Fresh, Outcome, Seen};
 use tandem::machine::Loaded;
-use tandem::machine::facts::{Login, Preflight, Previous, Refused, SecretSeen, Sessions};
+use tandem::machine::facts::{
+    Login, OperatorSeen, Preflight, Previous, Refused, SecretSeen, Sessions, StoreSeen,
+};
 use tandem::machine::project::ACTIVE_LOGIN_FAILED;
 
 /// An error, as metrics count it.
@@ -68,6 +70,8 @@ pub(crate) fn fresh(fresh: Option<&Fresh>) -> String {
 pub(crate) fn seen(seen: &Seen) -> String {
     match seen {
         Seen::Secret(secret) => self::secret(secret),
+        Seen::Store(store) => self::store(store),
+        Seen::Operator(operator) => self::operator(operator),
         Seen::Preflight(found) => preflight(found),
         Seen::Pending(Login::NotYet) => "not yet".to_owned(),
         Seen::Pending(Login::Accepted(_)) | Seen::Previous(Previous::Accepted) => "accepted".to_owned(),
@@ -103,6 +107,7 @@ fn secret(secret: &SecretSeen) -> String {
     let SecretSeen::Present {
         user,
         carries_pending,
+        landing,
         delivered,
         version: _,
     } = secret
@@ -121,7 +126,35 @@ fn secret(secret: &SecretSeen) -> String {
             answers.unwrap_or_default()
         ));
     }
+    if landing.is_some() {
+        said.push("landed".to_owned());
+    }
     said.join(", ")
+}
+
+fn store(store: &StoreSeen) -> String {
+    let StoreSeen::Present {
+        user,
+        carries_pending,
+        version: _,
+        number,
+    } = store
+    else {
+        return "unusable".to_owned();
+    };
+    let user = user.as_ref().map_or("nobody".to_owned(), ToString::to_string);
+    let pending = if *carries_pending { ", pending" } else { "" };
+    let made = number.map(|number| format!(", made by {number}"));
+    format!("{user}{pending}{}", made.unwrap_or_default())
+}
+
+fn operator(operator: &OperatorSeen) -> String {
+    match operator {
+        OperatorSeen::Present { asked, .. } => {
+            format!("asked {} times", asked.map_or(0, |asked| asked.times))
+        }
+        OperatorSeen::Unusable(_) => "unusable".to_owned(),
+    }
 }
 
 fn preflight(found: &Preflight) -> String {

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use tandem::controller::turn::{Machine, Mind as _};
 use tandem::effects::{Error, Fresh, Seen, World};
 use tandem::machine::facts::{Consumer, Identity, SecretSeen};
-use tandem::machine::journal::{Finished, Rotation, Trigger};
+use tandem::machine::journal::{Finished, Landing, Rotation, Trigger};
 use tandem::machine::project::project;
 use tandem::machine::step::Entry;
 use tandem::machine::{Action, Facts, Journal, Loaded, Query};
@@ -98,6 +98,7 @@ pub(crate) struct Side<P> {
     fresh: Option<Fresh>,
     policy: Option<Policy>,
     version: Option<String>,
+    landing: Option<Landing>,
     consumers: Vec<Consumer>,
     identity: Option<Identity>,
 }
@@ -109,6 +110,7 @@ impl<P: Place> Side<P> {
             fresh: None,
             policy: None,
             version: None,
+            landing: None,
             consumers: Vec::new(),
             identity: None,
         }
@@ -156,11 +158,19 @@ impl<P: Place> Side<P> {
         let policy = self.policy()?.clone();
         let seen = self.place.world().look(&policy, query).await;
         match &seen {
-            Ok(Seen::Secret(SecretSeen::Present { version, .. })) => self.version = Some(version.clone()),
+            Ok(Seen::Secret(SecretSeen::Present { version, landing, .. })) => {
+                self.version = Some(version.clone());
+                self.landing.clone_from(landing);
+            }
             Ok(Seen::Preflight(preflight)) => self.identity.clone_from(&preflight.identity),
             Ok(Seen::Consumers(consumers)) => self.consumers.clone_from(consumers),
             Ok(
-                Seen::Secret(SecretSeen::Missing) | Seen::Pending(_) | Seen::Previous(_) | Seen::Sessions(_),
+                Seen::Secret(SecretSeen::Missing)
+                | Seen::Store(_)
+                | Seen::Operator(_)
+                | Seen::Pending(_)
+                | Seen::Previous(_)
+                | Seen::Sessions(_),
             )
             | Err(_) => {}
         }
@@ -274,6 +284,17 @@ impl<P: Place> Side<P> {
             Entry::Regenerate => {
                 if let Some(rotation) = &mut next.rotation {
                     rotation.rejected += 1;
+                }
+            }
+            Entry::Deliver => {
+                let at = self.landing.clone();
+                if let Some(rotation) = &mut next.rotation {
+                    rotation.delivered = at;
+                }
+            }
+            Entry::Withdraw => {
+                if let Some(rotation) = &mut next.rotation {
+                    rotation.delivered = None;
                 }
             }
             Entry::RollOut => {

@@ -102,6 +102,7 @@ fn fm30_a_flip_delivers_all_keys_at_once_and_leaves_foreign_ones_alone() {
             user,
             carries_pending,
             delivered,
+            landing,
             ..
         } = scene.seen().await?
         else {
@@ -110,10 +111,12 @@ fn fm30_a_flip_delivers_all_keys_at_once_and_leaves_foreign_ones_alone() {
         assert_eq!((user, carries_pending), (Some(role("app_b")), true));
         let delivered = delivered.context("it carries the mark")?;
         assert_eq!((delivered.number, delivered.nonce.as_deref()), (7, Some("nonce")));
+        let landing = landing.context("and says when")?;
         assert!(
-            (before..=after).contains(&delivered.at.as_second()),
-            "{delivered:?}"
+            (before..=after).contains(&landing.at.as_second()),
+            "{landing:?}"
         );
+        assert_eq!(version.split_once('/').map(|(_, replaced)| replaced), Some(landing.id.as_str()));
         Ok(())
     });
 }

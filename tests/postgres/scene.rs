@@ -9,7 +9,7 @@ use tandem::effects::postgres::{Change, Credential, Server, Verifier, Wanted, lo
 use tandem::effects::{Error, Outcome};
 use tandem::machine::facts::{Finding, Login, Refused};
 use tandem::policy::target::{RoleName, SecretName};
-use tandem::policy::{CaSource, Database, Pair, SecretKeyPair, Tls};
+use tandem::policy::{Admin, CaSource, Database, Pair, SecretKeyPair, Tls};
 use tandem::sensitive::Sensitive;
 use tandem_lab::{Lab, PostgresOptions, Stage};
 
@@ -54,11 +54,11 @@ pub(crate) fn server(host: &str, port: u16, database: &str, ca: Option<&str>) ->
         host: host.into(),
         port,
         name: database.into(),
-        admin: SecretKeyPair {
+        admin: Admin::Secret(SecretKeyPair {
             secret: SecretName::new("db-admin").unwrap(),
             username_key: "username".into(),
             password_key: "password".into(),
-        },
+        }),
         tls: ca.map_or(Tls::Disabled, |_| Tls::VerifyFull(Some(source))),
         effective_role: None,
         smoke_query: None,

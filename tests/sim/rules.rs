@@ -24,7 +24,13 @@ pub fn told(state: &State) -> BTreeSet<Credential> {
         .flat_map(|workload| &workload.pods);
     let mut told: BTreeSet<_> = pods.map(|pod| pod.credential).collect();
     told.extend(state.cluster.secret.map(|secret| secret.credential));
-    told.extend(state.cluster.source.as_ref().map(Source::told));
+    for source in &state.cluster.source {
+        told.insert(source.told());
+        // Whoever reads it a moment after a move may still be shown what was current before.
+        if source.unsettled {
+            told.insert(source.versions[source.previous].credential);
+        }
+    }
     told
 }
 
