@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::controller::{self, Settings};
 use crate::manifest;
+use crate::manifest::rbac::ClusterObject;
 use crate::telemetry::logs::{self, Format};
 
 /// Rotates PostgreSQL credentials with two users that alternate.
@@ -63,6 +64,10 @@ struct Rbac {
     /// File with one or more policies; - for standard input.
     #[arg(short, long)]
     filename: PathBuf,
+    /// Also an object of External Secrets Operator that is in no namespace: `clustersecretstores/NAME` to read it,
+    /// `clusterexternalsecrets/NAME` to ask it to sync; can be given several times.
+    #[arg(long, value_name = "RESOURCE/NAME")]
+    cluster_object: Vec<ClusterObject>,
     /// Namespace of the controller's service account.
     #[arg(long, default_value = "tandem-system")]
     account_namespace: String,
@@ -83,6 +88,7 @@ impl Args {
                 let policies = read(&rbac.filename)?;
                 print(&manifest::rbac::rbac(
                     &policies,
+                    &rbac.cluster_object,
                     &rbac.account_namespace,
                     &rbac.account,
                 )?)

@@ -22,6 +22,8 @@ pub const ROTATE_NOW: &str = "tandem.dev/rotate-now";
 pub const DELIVERED_BY: &str = "tandem.dev/delivered-by";
 /// Annotation on the application Secret: the rotate-now value that the delivering rotation answers.
 pub const DELIVERED_FOR: &str = "tandem.dev/delivered-for";
+/// API group of External Secrets Operator's objects.
+pub const OPERATOR_GROUP: &str = "external-secrets.io";
 /// Annotation that asks External Secrets Operator to sync, on the `ExternalSecret` or on the `ClusterExternalSecret` that
 /// owns it: the one key that a `ClusterExternalSecret` passes on.
 pub const FORCE_SYNC: &str = "external-secrets.io/force-sync";

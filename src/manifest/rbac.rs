@@ -2,21 +2,54 @@
 //! pods and workloads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use anyhow::Context as _;
-use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use k8s_openapi::api::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
+};
 use kube::api::ObjectMeta;
 
 use super::yaml;
 use crate::api::spec::{CaKind, RestartMode};
-use crate::api::{RotationPolicy, journal_name};
-use crate::policy::{Admin, Policy, Tls};
+use crate::api::{OPERATOR_GROUP, RotationPolicy, journal_name};
+use crate::policy::{Admin, Policy, Route, Tls};
 
-/// Role and binding for the policies in a YAML stream, as YAML.
+/// One of External Secrets Operator's objects that are in no namespace. No policy names it: a `ClusterSecretStore` is named
+/// by the `ExternalSecret`, and the `ClusterExternalSecret` by what it made. So a person does, and gets no right to any
+/// other: whoever may change one `ClusterExternalSecret` may write into many namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterObject {
+    /// A store, which is read.
+    SecretStore(String),
+    /// One that is asked to sync.
+    ExternalSecret(String),
+}
+
+impl FromStr for ClusterObject {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some(("clustersecretstores", name)) if !name.is_empty() => Ok(Self::SecretStore(name.to_owned())),
+            Some(("clusterexternalsecrets", name)) if !name.is_empty() => {
+                Ok(Self::ExternalSecret(name.to_owned()))
+            }
+            Some(_) | None => Err("write clustersecretstores/NAME or clusterexternalsecrets/NAME".to_owned()),
+        }
+    }
+}
+
+/// Role and binding for the policies in a YAML stream, and for the objects that are in no namespace, as YAML.
 ///
 /// # Errors
 /// When the text holds no policy, or one that means nothing.
-pub fn rbac(policies: &str, account_namespace: &str, account: &str) -> anyhow::Result<String> {
+pub fn rbac(
+    policies: &str,
+    objects_of_cluster: &[ClusterObject],
+    account_namespace: &str,
+    account: &str,
+) -> anyhow::Result<String> {
     let objects: Vec<RotationPolicy> = serde_saphyr::from_multiple(policies)
         .context("failed to read the policies: every document must be a RotationPolicy")?;
     anyhow::ensure!(!objects.is_empty(), "there is no RotationPolicy in it");
@@ -24,7 +57,21 @@ pub fn rbac(policies: &str, account_namespace: &str, account: &str) -> anyhow::R
     for object in &objects {
         let policy = Policy::parse(object).with_context(|| format!("policy {:?}", object.metadata.name))?;
         documents.push(yaml(&role(&policy))?);
-        documents.push(yaml(&binding(&policy, account_namespace, account))?);
+        documents.push(yaml(&RoleBinding {
+            metadata: metadata(&policy),
+            role_ref: reference("Role", journal_name(&policy.name)),
+            subjects: Some(vec![subject(account_namespace, account)]),
+        })?);
+    }
+    for object in objects_of_cluster {
+        let role = cluster_role(object);
+        let name = role.metadata.name.clone().unwrap_or_default();
+        documents.push(yaml(&ClusterRoleBinding {
+            metadata: role.metadata.clone(),
+            role_ref: reference("ClusterRole", name),
+            subjects: Some(vec![subject(account_namespace, account)]),
+        })?);
+        documents.push(yaml(&role)?);
     }
     Ok(documents.join("---\n"))
 }
@@ -42,13 +89,27 @@ pub fn role(policy: &Policy) -> Role {
         .extend(["get", "create", "patch", "update"]);
     let application = secrets.entry(policy.delivery.target.secret.as_str()).or_default();
     application.insert("get");
-    if policy.delivery.source().is_none() {
-        application.insert("patch");
+    let mut rules = Vec::new();
+    match &policy.delivery.route {
+        Route::Direct { .. } => {
+            application.insert("patch");
+        }
+        Route::StoreFirst { external_secret, .. } => {
+            // A sync is asked by an annotation. What else writes the Secret or the store is looked for before each
+            // rotation, and which store the ExternalSecret names is not known here.
+            let asked = &["get", "patch"];
+            rules.push(named(OPERATOR_GROUP, "externalsecrets", external_secret, asked));
+            rules.push(any(
+                OPERATOR_GROUP,
+                &["externalsecrets", "pushsecrets"],
+                &["list"],
+            ));
+            rules.push(any(OPERATOR_GROUP, &["secretstores"], &["get"]));
+        }
     }
     if let Admin::Secret(keys) = &policy.database.admin {
         secrets.entry(keys.secret.as_str()).or_default().insert("get");
     }
-    let mut rules = Vec::new();
     if let Tls::VerifyFull(Some(ca)) = &policy.database.tls {
         match ca.kind {
             CaKind::Secret => {
@@ -75,20 +136,36 @@ pub fn role(policy: &Policy) -> Role {
     }
 }
 
-fn binding(policy: &Policy, account_namespace: &str, account: &str) -> RoleBinding {
-    RoleBinding {
-        metadata: metadata(policy),
-        role_ref: RoleRef {
-            api_group: Some("rbac.authorization.k8s.io".into()),
-            kind: "Role".into(),
-            name: journal_name(&policy.name),
+fn cluster_role(object: &ClusterObject) -> ClusterRole {
+    let (plural, name, verbs) = match object {
+        ClusterObject::SecretStore(name) => ("clustersecretstores", name, &["get"] as &[&str]),
+        ClusterObject::ExternalSecret(name) => ("clusterexternalsecrets", name, &["get", "patch"] as &[&str]),
+    };
+    ClusterRole {
+        metadata: ObjectMeta {
+            // Not of one policy: several may have it in common.
+            name: Some(format!("tandem:{plural}:{name}")),
+            ..ObjectMeta::default()
         },
-        subjects: Some(vec![Subject {
-            kind: "ServiceAccount".into(),
-            name: account.into(),
-            namespace: Some(account_namespace.into()),
-            api_group: None,
-        }]),
+        rules: Some(vec![named(OPERATOR_GROUP, plural, name, verbs)]),
+        aggregation_rule: None,
+    }
+}
+
+fn reference(kind: &str, name: String) -> RoleRef {
+    RoleRef {
+        api_group: Some("rbac.authorization.k8s.io".into()),
+        kind: kind.into(),
+        name,
+    }
+}
+
+fn subject(namespace: &str, account: &str) -> Subject {
+    Subject {
+        kind: "ServiceAccount".into(),
+        name: account.into(),
+        namespace: Some(namespace.into()),
+        api_group: None,
     }
 }
 

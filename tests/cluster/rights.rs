@@ -94,7 +94,7 @@ fn the_rights_used_are_the_rights_granted() {
 /// The rights in the manifests: those of every installation, and those of this policy.
 fn granted(scene: &Scene) -> Result<BTreeSet<Right>> {
     let base = include_str!("../../deploy/base/rbac.yaml");
-    let policy = tandem::manifest::rbac::rbac(&scene.policy_text(), "x", "x")?;
+    let policy = tandem::manifest::rbac::rbac(&scene.policy_text(), &[], "x", "x")?;
     let mut rights = BTreeSet::new();
     for text in [base, &policy] {
         for document in serde_saphyr::from_multiple::<serde_json::Value>(text)? {

@@ -6,13 +6,13 @@ use k8s_openapi::api::authorization::v1::{
 };
 
 use super::Cluster;
-use super::wire::RBAC_COMMAND;
-use crate::api::journal_name;
+use super::wire::{RBAC_COMMAND, rbac_command_for};
 use crate::api::spec::{RestartMode, TargetKind};
+use crate::api::{OPERATOR_GROUP, journal_name};
 use crate::effects::Error;
 use crate::machine::facts::{Consumer, Finding};
-use crate::policy::Policy;
 use crate::policy::target::ConsumerKind;
+use crate::policy::{Policy, Route};
 
 /// One right: a verb on a resource, perhaps on one object only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ struct Right {
     group: &'static str,
     resource: &'static str,
     name: String,
+    /// Whether the resource lives in a namespace.
+    namespaced: bool,
 }
 
 impl Cluster {
@@ -42,11 +44,37 @@ impl Cluster {
         Ok(finding(&self.namespace, &denied).into_iter().collect())
     }
 
+    /// The same for one write of an object of External Secrets Operator that is in no namespace.
+    pub(super) async fn cluster_access(
+        &self,
+        verb: &'static str,
+        resource: &'static str,
+        name: &str,
+    ) -> Result<Option<Finding>, Error> {
+        let right = Right {
+            verb,
+            group: OPERATOR_GROUP,
+            resource,
+            name: name.to_owned(),
+            namespaced: false,
+        };
+        let allowed = self.may(&right).await?;
+        Ok((!allowed).then(|| Finding {
+            blocks: true,
+            reason: "AccessDenied",
+            message: format!(
+                "Tandem is not allowed to {}. Allow exactly what the policy needs with: {}",
+                right.words(),
+                rbac_command_for(resource, name)
+            ),
+        }))
+    }
+
     async fn may(&self, right: &Right) -> Result<bool, Error> {
         let question = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
-                    namespace: Some(self.namespace.clone()),
+                    namespace: right.namespaced.then(|| self.namespace.clone()),
                     verb: Some(right.verb.to_owned()),
                     group: Some(right.group.to_owned()),
                     resource: Some(right.resource.to_owned()),
@@ -72,6 +100,7 @@ fn needed(policy: &Policy, consumers: &[Consumer]) -> Vec<Right> {
         group: "",
         resource: "secrets",
         name: name.to_owned(),
+        namespaced: true,
     };
     let journal = journal_name(&policy.name);
     let mut rights = vec![
@@ -80,8 +109,15 @@ fn needed(policy: &Policy, consumers: &[Consumer]) -> Vec<Right> {
         secret("patch", &journal),
         secret("update", &journal),
     ];
-    if policy.delivery.source().is_none() {
-        rights.push(secret("patch", policy.delivery.target.secret.as_str()));
+    match &policy.delivery.route {
+        Route::Direct { .. } => rights.push(secret("patch", policy.delivery.target.secret.as_str())),
+        Route::StoreFirst { external_secret, .. } => rights.push(Right {
+            verb: "patch",
+            group: OPERATOR_GROUP,
+            resource: "externalsecrets",
+            name: external_secret.clone(),
+            namespaced: true,
+        }),
     }
     if policy.restart.mode != RestartMode::None {
         let found = [
@@ -99,6 +135,7 @@ fn needed(policy: &Policy, consumers: &[Consumer]) -> Vec<Right> {
                     group: "apps",
                     resource,
                     name: String::new(),
+                    namespaced: true,
                 });
             }
         }

@@ -7,7 +7,7 @@ use super::Cluster;
 use super::secret::{AppSecret, rendered, text};
 use crate::api::FIELD_MANAGER;
 use crate::machine::facts::Finding;
-use crate::policy::Policy;
+use crate::policy::{Policy, Route};
 use crate::sensitive::Sensitive;
 
 /// The API server takes no more data, all values together.
@@ -15,10 +15,12 @@ const MAX_DATA: usize = 1024 * 1024;
 /// No password is made longer.
 const LONGEST_PASSWORD: usize = 99;
 /// Marks a Secret that External Secrets Operator writes.
-const ESO_LABEL: &str = "reconcile.external-secrets.io/managed";
+pub(super) const ESO_LABEL: &str = "reconcile.external-secrets.io/managed";
+/// Field manager of External Secrets Operator, before the name of the `ExternalSecret`.
+pub(super) const ESO_MANAGER: &str = "externalsecrets.external-secrets.io/";
 /// Field managers, by the start of their names, that put back what they once wrote.
 const RECONCILERS: [&str; 7] = [
-    "externalsecrets.external-secrets.io/",
+    ESO_MANAGER,
     "argocd",
     "kustomize-controller",
     "helm-controller",
@@ -49,9 +51,10 @@ impl Cluster {
     }
 }
 
-struct About<'a> {
-    policy: &'a Policy,
-    namespace: &'a str,
+/// The application Secret of a policy, whoever delivers to it.
+pub(super) struct About<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) namespace: &'a str,
 }
 
 impl About<'_> {
@@ -67,21 +70,28 @@ impl About<'_> {
         )
     }
 
+    pub(super) fn going(&self, live: &Secret) -> Option<Finding> {
+        let (namespace, secret) = (self.namespace, &self.policy.delivery.target.secret);
+        live.metadata.deletion_timestamp.as_ref()?;
+        Some(blocker(
+            "SecretDeleting",
+            format!(
+                "Secret {namespace}/{secret} is being deleted; see what holds it: kubectl -n {namespace} get secret {secret} -o jsonpath='{{.metadata.finalizers}}'"
+            ),
+        ))
+    }
+
+    pub(super) fn immutable(&self, live: &Secret) -> Option<Finding> {
+        let (namespace, secret) = (self.namespace, &self.policy.delivery.target.secret);
+        (live.immutable == Some(true)).then(|| blocker(
+            "SecretImmutable",
+            format!("Secret {namespace}/{secret} is immutable and can only be made anew: kubectl -n {namespace} get secret {secret} -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -"),
+        ))
+    }
+
     fn object(&self, live: &Secret) -> Vec<Finding> {
         let (namespace, secret) = (self.namespace, &self.policy.delivery.target.secret);
-        let mut findings = Vec::new();
-        if live.metadata.deletion_timestamp.is_some() {
-            findings.push(blocker(
-                "SecretDeleting",
-                format!("Secret {namespace}/{secret} is being deleted; see what holds it: kubectl -n {namespace} get secret {secret} -o jsonpath='{{.metadata.finalizers}}'"),
-            ));
-        }
-        if live.immutable == Some(true) {
-            findings.push(blocker(
-                "SecretImmutable",
-                format!("Secret {namespace}/{secret} is immutable and can only be made anew: kubectl -n {namespace} get secret {secret} -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -"),
-            ));
-        }
+        let mut findings: Vec<_> = self.going(live).into_iter().chain(self.immutable(live)).collect();
         if live.type_.as_deref() == Some("kubernetes.io/service-account-token") {
             findings.push(blocker(
                 "SecretTypeUnusable",
@@ -163,9 +173,15 @@ impl About<'_> {
         findings
     }
 
-    /// Who else writes what Tandem would write.
-    fn writers(&self, live: &Secret) -> Vec<Finding> {
+    /// Who else writes what Tandem, or the operator that it asks, would write.
+    pub(super) fn writers(&self, live: &Secret) -> Vec<Finding> {
         let (namespace, secret) = (self.namespace, &self.policy.delivery.target.secret);
+        let (operator, field) = match &self.policy.delivery.route {
+            Route::Direct { .. } => (None, "spec.delivery.secret.name"),
+            Route::StoreFirst { external_secret, .. } => {
+                (Some(external_secret), "spec.delivery.externalSecret.secretName")
+            }
+        };
         let see = format!("kubectl -n {namespace} get secret {secret} --show-managed-fields -o yaml");
         if let Some(owner) = live
             .metadata
@@ -173,22 +189,17 @@ impl About<'_> {
             .iter()
             .flatten()
             .find(|o| o.controller == Some(true))
+            .filter(|o| o.kind != "ExternalSecret" || Some(&o.name) != operator)
         {
             return vec![blocker(
                 "SecretOwnedByController",
                 format!(
-                    "Secret {namespace}/{secret} is written by {} {}, which would put the old credential back; name another Secret in spec.delivery.secret.name, or give that one up first. See: {see}",
+                    "Secret {namespace}/{secret} is written by {} {}, which would put the old credential back; name another Secret in {field}, or give that one up first. See: {see}",
                     owner.kind, owner.name
                 ),
             )];
         }
-        if live
-            .metadata
-            .labels
-            .as_ref()
-            .and_then(|l| l.get(ESO_LABEL))
-            .is_some_and(|value| value == "true")
-        {
+        if operator.is_none() && is_marked(live) {
             return vec![blocker(
                 "SecretOwnedByController",
                 format!(
@@ -200,7 +211,9 @@ impl About<'_> {
         for entry in live.metadata.managed_fields.iter().flatten() {
             let manager = entry.manager.as_deref().unwrap_or_default();
             let keys = self.keys_of(entry);
-            if keys.is_empty() || manager == FIELD_MANAGER {
+            // Which ExternalSecrets write the Secret now, they say themselves; here stand former ones too.
+            let asked = operator.is_some() && manager.starts_with(ESO_MANAGER);
+            if keys.is_empty() || manager == FIELD_MANAGER || asked {
                 continue;
             }
             let keys = keys.join(", ");
@@ -246,7 +259,15 @@ impl About<'_> {
     }
 }
 
-fn blocker(reason: &'static str, message: String) -> Finding {
+/// Whether External Secrets Operator notices what is done to the Secret.
+pub(super) fn is_marked(live: &Secret) -> bool {
+    let labels = live.metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(ESO_LABEL))
+        .is_some_and(|value| value == "true")
+}
+
+pub(super) fn blocker(reason: &'static str, message: String) -> Finding {
     Finding {
         blocks: true,
         reason,
@@ -254,7 +275,7 @@ fn blocker(reason: &'static str, message: String) -> Finding {
     }
 }
 
-fn warning(reason: &'static str, message: String) -> Finding {
+pub(super) fn warning(reason: &'static str, message: String) -> Finding {
     Finding {
         blocks: false,
         reason,

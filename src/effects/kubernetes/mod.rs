@@ -5,6 +5,7 @@
 //! | [`journal`] | the journal Secret: found, made, replaced |
 //! | [`secret`] | the application Secret: seen and flipped |
 //! | [`conditions`] | what stands in the way of delivering to it |
+//! | `external_secret` | the operator that brings a credential from the store into the application Secret |
 //! | [`references`] | the administrator's credential and the certificate authority, read afresh at each use |
 //! | [`consumers`] | which workloads and pods use the credential, and which of them are old |
 //! | `uses` | whether a pod's spec names the Secret |
@@ -21,6 +22,7 @@
 pub mod access;
 pub mod conditions;
 pub mod consumers;
+mod external_secret;
 #[cfg(test)]
 mod fixtures;
 pub mod journal;

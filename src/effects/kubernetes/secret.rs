@@ -50,15 +50,8 @@ impl Cluster {
         policy: &Policy,
         pending: Option<(&RoleName, &Sensitive)>,
     ) -> Result<(SecretSeen, Option<AppSecret>), Error> {
-        let live: Option<Secret> = self.get(policy.delivery.target.secret.as_str()).await?;
-        let Some(live) = live else {
+        let Some(app) = self.app_secret(policy).await? else {
             return Ok((SecretSeen::Missing, None));
-        };
-        let keys = &policy.delivery.target;
-        let app = AppSecret {
-            user: text(&live, &keys.username_key).and_then(|user| RoleName::new(user).ok()),
-            password: text(&live, &keys.password_key).map(|password| Sensitive::new(password.to_owned())),
-            live,
         };
         let (delivered, landing) = delivered(&app.live, &policy.uid).unzip();
         let seen = SecretSeen::Present {
@@ -70,6 +63,17 @@ impl Cluster {
             delivered,
         };
         Ok((seen, Some(app)))
+    }
+
+    /// Reads the application Secret.
+    pub(super) async fn app_secret(&self, policy: &Policy) -> Result<Option<AppSecret>, Error> {
+        let keys = &policy.delivery.target;
+        let live: Option<Secret> = self.get(keys.secret.as_str()).await?;
+        Ok(live.map(|live| AppSecret {
+            user: text(&live, &keys.username_key).and_then(|user| RoleName::new(user).ok()),
+            password: text(&live, &keys.password_key).map(|password| Sensitive::new(password.to_owned())),
+            live,
+        }))
     }
 
     /// Delivers a credential: all keys, all templates and the mark in one server-side apply. Other keys stay as they
@@ -119,7 +123,7 @@ impl Cluster {
 }
 
 /// Which object, and in which version.
-fn guard(metadata: &ObjectMeta) -> String {
+pub(super) fn guard(metadata: &ObjectMeta) -> String {
     let uid = metadata.uid.as_deref().unwrap_or_default();
     format!(
         "{uid}/{}",

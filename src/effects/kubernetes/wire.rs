@@ -1,8 +1,10 @@
 //! Single requests. Answers are read here and not by the client, which logs a body that it cannot read: the body may
 //! be a Secret's.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroup;
 use kube::api::{GetParams, ListParams, ObjectList, Patch, PatchParams, PostParams, Request};
 use kube::core::{NamespaceResourceScope, Status};
 use kube::{Resource, Result as Answer};
@@ -24,13 +26,22 @@ pub(super) const RBAC_COMMAND: &str = "tandem rbac -f policy.yaml | kubectl appl
 impl Cluster {
     /// Reads one object past every cache: without a resourceVersion the answer is the newest there is.
     pub(super) async fn get<K: Named>(&self, name: &str) -> Result<Option<K>, Error> {
-        let what = format!("read {}", self.named(&kind::<K>(), name));
-        let request = self.requests::<K>().get(name, &GetParams::default());
-        let answer = self
-            .text(&what, request.map(|r| self.client.request_text(r)))
-            .await;
-        match answer {
-            Ok(text) => parse(&what, &text).map(Some),
+        self.get_at(&self.place::<K>(), name).await
+    }
+
+    /// The same, of a kind that is known by its place only.
+    pub(super) async fn get_at<T: DeserializeOwned>(
+        &self,
+        place: &Place,
+        name: &str,
+    ) -> Result<Option<T>, Error> {
+        let call = place.call("read", name);
+        let request = place.requests().get(name, &GetParams::default());
+        match self
+            .text(&call, request.map(|r| self.client.request_text(r)))
+            .await
+        {
+            Ok(text) => parse(&call, &text).map(Some),
             Err(Error::Kubernetes { source, .. }) if is_missing(&source) => Ok(None),
             Err(error) => Err(error),
         }
@@ -38,12 +49,17 @@ impl Cluster {
 
     /// Reads all objects of a kind.
     pub(super) async fn list<K: Named + Clone>(&self) -> Result<Vec<K>, Error> {
-        let what = format!("list {} in {}", K::plural(&()), self.namespace);
-        let request = self.requests::<K>().list(&ListParams::default());
+        self.list_at(&self.place::<K>()).await
+    }
+
+    /// The same, of a kind that is known by its place only.
+    pub(super) async fn list_at<T: DeserializeOwned + Clone>(&self, place: &Place) -> Result<Vec<T>, Error> {
+        let call = Call::new(format!("list {} in {}", place.plural, self.namespace));
+        let request = place.requests().list(&ListParams::default());
         let text = self
-            .text(&what, request.map(|r| self.client.request_text(r)))
+            .text(&call, request.map(|r| self.client.request_text(r)))
             .await?;
-        parse(&what, &text).map(|list: ObjectList<K>| list.items)
+        parse(&call, &text).map(|list: ObjectList<T>| list.items)
     }
 
     /// Patches an object.
@@ -53,12 +69,23 @@ impl Cluster {
         params: &PatchParams,
         patch: &Patch<impl Serialize>,
     ) -> Result<T, Error> {
-        let what = format!("patch {}", self.named(&kind::<K>(), name));
-        let request = self.requests::<K>().patch(name, params, patch);
+        self.patch_at(&self.place::<K>(), name, params, patch).await
+    }
+
+    /// The same, of a kind that is known by its place only.
+    pub(super) async fn patch_at<T: DeserializeOwned>(
+        &self,
+        place: &Place,
+        name: &str,
+        params: &PatchParams,
+        patch: &Patch<impl Serialize>,
+    ) -> Result<T, Error> {
+        let call = place.call("patch", name);
+        let request = place.requests().patch(name, params, patch);
         let text = self
-            .text(&what, request.map(|r| self.client.request_text(r)))
+            .text(&call, request.map(|r| self.client.request_text(r)))
             .await?;
-        parse(&what, &text)
+        parse(&call, &text)
     }
 
     /// Patches an object's status.
@@ -68,14 +95,13 @@ impl Cluster {
         params: &PatchParams,
         patch: &Patch<impl Serialize>,
     ) -> Result<T, Error> {
-        let what = format!("patch the status of {}", self.named(&kind::<K>(), name));
-        let request = self
-            .requests::<K>()
-            .patch_subresource("status", name, params, patch);
+        let place = self.place::<K>();
+        let call = place.call("patch the status of", name);
+        let request = place.requests().patch_subresource("status", name, params, patch);
         let text = self
-            .text(&what, request.map(|r| self.client.request_text(r)))
+            .text(&call, request.map(|r| self.client.request_text(r)))
             .await?;
-        parse(&what, &text)
+        parse(&call, &text)
     }
 
     /// Replaces an object; its resourceVersion is the guard.
@@ -85,13 +111,14 @@ impl Cluster {
         params: &PostParams,
         object: &K,
     ) -> Result<T, Error> {
-        let what = format!("update {}", self.named(&kind::<K>(), name));
-        let body = Zeroizing::new(serde_json::to_vec(object).map_err(|e| unreadable(&what, &e))?);
-        let request = self.requests::<K>().replace(name, params, body.to_vec());
+        let place = self.place::<K>();
+        let call = place.call("update", name);
+        let body = Zeroizing::new(serde_json::to_vec(object).map_err(|e| unreadable(&call, &e))?);
+        let request = place.requests().replace(name, params, body.to_vec());
         let text = self
-            .text(&what, request.map(|r| self.client.request_text(r)))
+            .text(&call, request.map(|r| self.client.request_text(r)))
             .await?;
-        parse(&what, &text)
+        parse(&call, &text)
     }
 
     /// Puts a question to the API server that is an object without a name.
@@ -99,33 +126,59 @@ impl Cluster {
     where
         K: Resource<DynamicType = ()> + Serialize + DeserializeOwned,
     {
-        let what = format!("create {}", K::kind(&()));
-        let body = serde_json::to_vec(question).map_err(|e| unreadable(&what, &e))?;
+        let call = Call::new(format!("create {}", K::kind(&())));
+        let body = serde_json::to_vec(question).map_err(|e| unreadable(&call, &e))?;
         let request = Request::new(K::url_path(&(), None)).create(&PostParams::default(), body);
         let text = self
-            .text(&what, request.map(|r| self.client.request_text(r)))
+            .text(&call, request.map(|r| self.client.request_text(r)))
             .await?;
-        parse(&what, &text)
+        parse(&call, &text)
     }
 
-    fn requests<K: Named>(&self) -> Request {
-        Request::new(K::url_path(&(), Some(&self.namespace)))
+    /// The versions of an API group that the API server serves; none when it does not know the group.
+    pub(super) async fn versions(&self, group: &str) -> Result<Vec<String>, Error> {
+        let call = Call::new(format!("read the versions of the API group {group}"));
+        let request = Request::new("/apis").get(group, &GetParams::default());
+        match self
+            .text(&call, request.map(|r| self.client.request_text(r)))
+            .await
+        {
+            Ok(text) => {
+                let group: APIGroup = parse(&call, &text)?;
+                Ok(group
+                    .versions
+                    .into_iter()
+                    .map(|version| version.version)
+                    .collect())
+            }
+            Err(Error::Kubernetes { source, .. }) if is_missing(&source) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn place<K: Named>(&self) -> Place {
+        Place {
+            path: K::url_path(&(), Some(&self.namespace)),
+            kind: K::kind(&()),
+            plural: K::plural(&()),
+            namespace: Some(self.namespace.clone()),
+        }
     }
 
     async fn text(
         &self,
-        what: &str,
-        call: Result<impl Future<Output = Answer<String>>, kube::core::request::Error>,
+        call: &Call,
+        request: Result<impl Future<Output = Answer<String>>, kube::core::request::Error>,
     ) -> Result<Zeroizing<String>, Error> {
-        let answer = match call {
-            Ok(call) => timeout(LIMIT, call).await,
+        let answer = match request {
+            Ok(request) => timeout(LIMIT, request).await,
             Err(error) => Ok(Err(kube::Error::BuildRequest(error))),
         };
         match answer {
             Ok(Ok(text)) => Ok(Zeroizing::new(text)),
-            Ok(Err(error)) => Err(meaning(what, error)),
+            Ok(Err(error)) => Err(meaning(call, error)),
             Err(_) => Err(Error::TimedOut {
-                what: format!("the call to {what}"),
+                what: format!("the call to {}", call.what),
                 seconds: LIMIT.as_secs(),
             }),
         }
@@ -140,28 +193,83 @@ pub(super) trait Named:
 
 impl<K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned> Named for K {}
 
+/// Where the objects of one kind are.
+pub(super) struct Place {
+    /// Path of all of them.
+    pub(super) path: String,
+    /// The kind, as messages name it.
+    pub(super) kind: Cow<'static, str>,
+    /// The resource, as rights name it.
+    pub(super) plural: Cow<'static, str>,
+    /// The namespace, for kinds that live in one.
+    pub(super) namespace: Option<String>,
+}
+
+impl Place {
+    /// One object, as messages name it.
+    pub(super) fn named(&self, name: &str) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{} {namespace}/{name}", self.kind),
+            None => format!("{} {name}", self.kind),
+        }
+    }
+
+    fn requests(&self) -> Request {
+        Request::new(&self.path)
+    }
+
+    fn call(&self, verb: &str, name: &str) -> Call {
+        let call = Call::new(format!("{verb} {}", self.named(name)));
+        match self.namespace {
+            Some(_) => call,
+            None => Call {
+                grant: rbac_command_for(&self.plural, name),
+                ..call
+            },
+        }
+    }
+}
+
+/// What is asked, in words, and how it is allowed.
+struct Call {
+    what: String,
+    grant: String,
+}
+
+impl Call {
+    fn new(what: String) -> Self {
+        Self {
+            what,
+            grant: RBAC_COMMAND.to_owned(),
+        }
+    }
+}
+
+/// How the API server is made to allow what a policy needs of an object that is in no namespace.
+pub(super) fn rbac_command_for(plural: &str, name: &str) -> String {
+    format!("tandem rbac -f policy.yaml --cluster-object {plural}/{name} | kubectl apply -f -")
+}
+
 /// Whether the API server says that there is no such object.
 pub(super) fn is_missing(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_not_found())
 }
 
-fn kind<K: Named>() -> String {
-    K::kind(&()).into_owned()
-}
-
-fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|error| unreadable(what, &error))
+fn parse<T: DeserializeOwned>(call: &Call, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| unreadable(call, &error))
 }
 
 /// The position, and not serde's message: that could repeat what stands there.
-fn unreadable(what: &str, error: &serde_json::Error) -> Error {
+fn unreadable(call: &Call, error: &serde_json::Error) -> Error {
     let (line, column) = (error.line(), error.column());
     Error::Unusable(format!(
-        "the answer to {what} cannot be read: line {line}, column {column}"
+        "the answer to {} cannot be read: line {line}, column {column}",
+        call.what
     ))
 }
 
-fn meaning(what: &str, error: kube::Error) -> Error {
+fn meaning(call: &Call, error: kube::Error) -> Error {
+    let what = &call.what;
     if let kube::Error::Api(status) = &error {
         // A patch that names another uid than the object has is not a conflict to the server, but an attempt to
         // change it.
@@ -171,7 +279,7 @@ fn meaning(what: &str, error: kube::Error) -> Error {
             };
         }
         if status.is_forbidden() {
-            return Error::Refused(forbidden(what, status));
+            return Error::Refused(forbidden(call, status));
         }
         if status.is_invalid() || status.code == 413 {
             return Error::Refused(Finding {
@@ -182,7 +290,7 @@ fn meaning(what: &str, error: kube::Error) -> Error {
         }
     }
     Error::Kubernetes {
-        what: what.to_owned(),
+        what: what.clone(),
         source: Box::new(error),
     }
 }
@@ -199,7 +307,7 @@ fn object(what: &str) -> &str {
 }
 
 /// The authoriser, an admission plugin and a namespace that is going away all answer 403.
-fn forbidden(what: &str, status: &Status) -> Finding {
+fn forbidden(call: &Call, status: &Status) -> Finding {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     let terminating = causes
         .into_iter()
@@ -212,7 +320,7 @@ fn forbidden(what: &str, status: &Status) -> Finding {
     } else if status.message.contains("cannot") {
         (
             "AccessDenied",
-            format!("allow exactly what the policy needs with: {RBAC_COMMAND}"),
+            format!("allow exactly what the policy needs with: {}", call.grant),
         )
     } else {
         (
@@ -223,6 +331,6 @@ fn forbidden(what: &str, status: &Status) -> Finding {
     Finding {
         blocks: true,
         reason,
-        message: format!("not allowed to {what}: {}; {remedy}", status.message),
+        message: format!("not allowed to {}: {}; {remedy}", call.what, status.message),
     }
 }
