@@ -1,11 +1,14 @@
 //! What cannot work is named, with the secret, AWS's own code and the next command, and nothing is changed.
 
+use aws_credential_types::credential_fn::provide_credentials_fn;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_secretsmanager::config::SharedCredentialsProvider;
 use serde_json::json;
-use tandem::effects::store::{SecretsManager, Store as _};
+use tandem::effects::store::{SecretsManager, Store as _, Stores};
 use tandem::machine::facts::Finding;
-use tandem_lab::aws::{AccessKey, Aws, Value};
+use tandem_lab::aws::{AccessKey, Action, Aws, Fault, How, Value};
 
-use crate::scene::{BEFORE, NAME, Scene, current, propose, refusal, stored, trouble};
+use crate::scene::{BEFORE, NAME, Scene, config, current, propose, refusal, stored, trouble};
 
 /// The finding of a secret whose current version cannot be used.
 async fn unusable(secret: &SecretsManager) -> Finding {
@@ -86,19 +89,14 @@ async fn a_name_can_be_pasted_into_a_shell_whatever_it_is() {
     let scene = Scene::new().await;
     let mut odd = stored();
     odd.id = "rds!db-it's".into();
-    let finding = unusable(&scene.stores.open(&odd)).await;
-    let command = r"--secret-id 'rds!db-it'\''s' --region us-east-1";
-    let secret = scene.stores.open(&odd);
-    let found = secret.findings(None).await;
-    assert!(!finding.message.is_empty());
-    assert!(
-        found
-            .iter()
-            .all(|finding| finding.reason == "StoreSecretNotFound")
+    scene.aws.fault(
+        &odd.id,
+        Fault::always(Action::GetSecretValue, How::ServerErrorBefore),
     );
-    scene.aws.create("rds!db-it's", Value::Text("x".into())).unwrap();
-    let finding = unusable(&secret).await;
-    assert!(finding.message.contains(command), "{}", finding.message);
+    let (reason, message) = trouble(scene.stores.open(&odd).current().await);
+    assert_eq!(reason, "StoreFailed");
+    let command = r"--secret-id 'rds!db-it'\''s' --region us-east-1";
+    assert!(message.ends_with(command), "{message}");
 }
 
 #[tokio::test]
@@ -211,8 +209,13 @@ async fn credentials_that_are_wrong_or_missing_are_told_apart() {
         );
         assert!(!finding.message.contains("nonsense"));
     }
-    let config = crate::scene::config(&scene.aws.endpoint(), None).await;
-    let nobody = tandem::effects::store::Stores::new(&config, scene.metrics.clone());
+    // As the SDK's default chain ends where nobody gives any.
+    let none = provide_credentials_fn(|| async { Err(CredentialsError::not_loaded_no_source()) });
+    let config = config(&scene.aws.endpoint(), scene.aws.key()).await.to_builder();
+    let config = config
+        .credentials_provider(SharedCredentialsProvider::new(none))
+        .build();
+    let nobody = Stores::new(&config, scene.metrics.clone());
     let finding = unusable(&nobody.open(&stored())).await;
     assert_eq!(finding.reason, "StoreCredentialsMissing", "{finding:?}");
     assert!(
@@ -250,8 +253,8 @@ async fn what_is_not_aws_is_said_not_to_be() {
     let service = axum::Router::new().fallback(|| async { "<html>Sentinel</html>" });
     let serving = tokio::spawn(async move { axum::serve(listener, service).await });
     let scene = Scene::new().await;
-    let config = crate::scene::config(&endpoint, Some(scene.aws.key())).await;
-    let stores = tandem::effects::store::Stores::new(&config, scene.metrics.clone());
+    let config = config(&endpoint, scene.aws.key()).await;
+    let stores = Stores::new(&config, scene.metrics.clone());
     let (reason, message) = trouble(stores.open(&stored()).current().await);
     assert_eq!(reason, "StoreNotAws");
     assert!(!message.contains("Sentinel"), "{message}");

@@ -29,10 +29,7 @@ async fn controller(scene: &Scene, role: &str) -> Stores {
         "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role,
     }});
     let key = scene.aws.grant(&policy).unwrap();
-    Stores::new(
-        &config(&scene.aws.endpoint(), Some(&key)).await,
-        scene.metrics.clone(),
-    )
+    Stores::new(&config(&scene.aws.endpoint(), &key).await, scene.metrics.clone())
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ impl Scene {
         let aws = Aws::start(Ipv4Addr::LOCALHOST.into()).unwrap();
         aws.create(NAME, value).unwrap();
         let metrics = Arc::new(Metrics::default());
-        let stores = Stores::new(&config(&aws.endpoint(), Some(aws.key())).await, metrics.clone());
+        let stores = Stores::new(&config(&aws.endpoint(), aws.key()).await, metrics.clone());
         Self { aws, metrics, stores }
     }
 
@@ -56,7 +56,7 @@ impl Scene {
 
     /// The secret, by somebody else.
     pub(crate) async fn open_as(&self, key: &AccessKey) -> SecretsManager {
-        let config = config(&self.aws.endpoint(), Some(key)).await;
+        let config = config(&self.aws.endpoint(), key).await;
         Stores::new(&config, self.metrics.clone()).open(&stored())
     }
 
@@ -89,21 +89,14 @@ impl Scene {
     }
 }
 
-pub(crate) async fn config(endpoint: &str, key: Option<&AccessKey>) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+pub(crate) async fn config(endpoint: &str, key: &AccessKey) -> SdkConfig {
+    let credentials = Credentials::new(&key.id, &key.secret, None, None, "test");
+    aws_config::defaults(BehaviorVersion::latest())
         .region(Region::from_static("us-east-1"))
-        .endpoint_url(endpoint);
-    loader = match key {
-        Some(key) => loader.credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-            &key.id,
-            &key.secret,
-            None,
-            None,
-            "test",
-        ))),
-        None => loader.no_credentials(),
-    };
-    loader.load().await
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .load()
+        .await
 }
 
 pub(crate) fn stored() -> StoredSecret {
