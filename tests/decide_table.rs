@@ -26,6 +26,8 @@ mod fixtures;
 mod idle;
 #[path = "decide_table/rules.rs"]
 mod rules;
+#[path = "decide_table/store.rs"]
+mod store;
 
 use std::collections::HashSet;
 
@@ -34,10 +36,15 @@ use tandem::machine::step::{Entry, Waiting};
 use tandem::machine::{Action, Phase, Query, Step, decide, invariant};
 
 fn table() -> Vec<Row> {
-    [idle::rows(), before_flip::rows(), after_flip::rows()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        idle::rows(),
+        before_flip::rows(),
+        after_flip::rows(),
+        store::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 #[test]
@@ -94,8 +101,8 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 /// Fails to compile when a variant is added, and then fails until a row expects it.
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
-    let (mut phases, mut steps, mut queries) = ([0; 10], [0; 4], [0; 6]);
-    let (mut actions, mut entries, mut reasons) = ([0; 6], [0; 7], [0; 15]);
+    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 8]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 17]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -142,6 +149,7 @@ fn phase(phase: Phase) -> usize {
         Phase::RolledOut => 7,
         Phase::Drained => 8,
         Phase::Retired => 9,
+        Phase::Flipped => 10,
     }
 }
 
@@ -153,6 +161,8 @@ fn query(query: Query) -> usize {
         Query::Previous => 3,
         Query::Consumers => 4,
         Query::Sessions => 5,
+        Query::Store => 6,
+        Query::Operator => 7,
     }
 }
 
@@ -164,6 +174,8 @@ fn action(action: &Action) -> usize {
         Action::Restart { .. } => 3,
         Action::Terminate { .. } => 4,
         Action::Retire { .. } => 5,
+        Action::Propose { .. } => 6,
+        Action::Sync { .. } => 7,
     }
 }
 
@@ -176,6 +188,8 @@ fn entry(entry: Entry) -> usize {
         Entry::Recover => 4,
         Entry::RollOut => 5,
         Entry::Finish => 6,
+        Entry::Deliver => 7,
+        Entry::Withdraw => 8,
     }
 }
 
@@ -196,5 +210,7 @@ fn reason(why: &Waiting) -> usize {
         Waiting::Quiet => 12,
         Waiting::RetireAfter(_) => 13,
         Waiting::NotRetired => 14,
+        Waiting::StoreChanged(_) => 15,
+        Waiting::Sync { .. } => 16,
     }
 }

@@ -17,10 +17,14 @@ pub const FINALIZER: &str = "tandem.dev/finish";
 pub const FIELD_MANAGER: &str = "tandem";
 /// Annotation on a policy: any value not handled before starts one rotation.
 pub const ROTATE_NOW: &str = "tandem.dev/rotate-now";
-/// Annotation on the application Secret: `<policy uid>/<rotation number>` of the rotation that delivered its credential.
+/// Annotation on the application Secret: `<policy uid>/<rotation number>/<resourceVersion that was replaced>` of the
+/// delivery of its credential. No two deliveries replace the same version.
 pub const DELIVERED_BY: &str = "tandem.dev/delivered-by";
 /// Annotation on the application Secret: the rotate-now value that the delivering rotation answers.
 pub const DELIVERED_FOR: &str = "tandem.dev/delivered-for";
+/// Annotation that asks External Secrets Operator to sync, on the `ExternalSecret` or on the `ClusterExternalSecret` that
+/// owns it: the one key that a `ClusterExternalSecret` passes on.
+pub const FORCE_SYNC: &str = "external-secrets.io/force-sync";
 /// Type of the journal Secret.
 pub const JOURNAL_TYPE: &str = "tandem.dev/journal";
 
@@ -37,13 +41,31 @@ pub fn restart_key(policy: &str) -> String {
     format!("rotation.tandem.dev/{policy}")
 }
 
-/// The restart mark of one delivery: `<policy uid>.<rotation number>.<second of the delivery>`. Restarting twice for
+/// The restart mark of one delivery: `<policy uid>.<rotation number>.<id of the delivery>`. Restarting twice for
 /// one delivery is the same write. A delivery that had to be made again, because somebody had put the old credential
 /// back, has a mark of its own: pods that started in between carry the old mark and the old credential.
 #[must_use]
-pub fn restart_mark(policy_uid: &str, number: u64, delivered_at: Option<Timestamp>) -> String {
-    match delivered_at {
-        Some(at) => format!("{policy_uid}.{number}.{}", at.as_second()),
+pub fn restart_mark(policy_uid: &str, number: u64, delivery: Option<&str>) -> String {
+    match delivery {
+        Some(delivery) => format!("{policy_uid}.{number}.{delivery}"),
         None => format!("{policy_uid}.{number}"),
     }
+}
+
+/// A request to sync: `<policy uid>.<rotation number>.<how many times>.<second>`, which is never used twice.
+#[must_use]
+pub fn sync_request(policy_uid: &str, number: u64, times: u32, at: Timestamp) -> String {
+    format!("{policy_uid}.{number}.{times}.{}", at.as_second())
+}
+
+/// What [`sync_request`] said, when it was one of this rotation's.
+#[must_use]
+pub fn read_sync_request(text: &str, policy_uid: &str, number: u64) -> Option<(u32, Timestamp)> {
+    let mut parts = text.strip_prefix(policy_uid)?.strip_prefix('.')?.split('.');
+    let (named, times, second) = (parts.next()?, parts.next()?, parts.next()?);
+    (parts.next().is_none() && named.parse() == Ok(number)).then_some(())?;
+    Some((
+        times.parse().ok()?,
+        Timestamp::from_second(second.parse().ok()?).ok()?,
+    ))
 }

@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api::RotationPolicy;
 use crate::effects::live::Hands;
+use crate::effects::store::Stores;
 use crate::telemetry::http::{self, Readiness};
 use crate::telemetry::metrics::Metrics;
 use leader::Election;
@@ -109,6 +110,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             &settings.identity,
             leadership.clone(),
             reader.clone(),
+            Stores::from_environment(Arc::clone(&metrics)).await,
             Arc::clone(&metrics),
             #[cfg(feature = "fault-injection")]
             crate::effects::fault::Fault::new(settings.fault_file.clone()),

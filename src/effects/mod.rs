@@ -18,7 +18,8 @@ use jiff::Timestamp;
 
 use crate::api::RotationPolicy;
 use crate::machine::facts::{
-    Consumer, Facts, Finding, Login, Preflight, Previous, Refused, SecretSeen, Sessions,
+    Consumer, Facts, Finding, Login, OperatorSeen, Preflight, Previous, Refused, SecretSeen, Sessions,
+    StoreSeen,
 };
 use crate::machine::project::Projection;
 use crate::machine::{Action, Loaded, Query};
@@ -66,6 +67,10 @@ pub struct Fresh {
 pub enum Seen {
     /// To [`Query::Secret`].
     Secret(SecretSeen),
+    /// To [`Query::Store`].
+    Store(StoreSeen),
+    /// To [`Query::Operator`].
+    Operator(OperatorSeen),
     /// To [`Query::Preflight`].
     Preflight(Preflight),
     /// To [`Query::Pending`].
@@ -183,6 +188,8 @@ impl Facts {
     pub fn absorb(&mut self, seen: Seen) {
         match seen {
             Seen::Secret(secret) => self.secret = Some(secret),
+            Seen::Store(store) => self.store = Some(store),
+            Seen::Operator(operator) => self.operator = Some(operator),
             Seen::Preflight(preflight) => self.preflight = Some(preflight),
             Seen::Pending(login) => self.pending = Some(login),
             Seen::Previous(previous) => self.previous = Some(previous),

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::journal::Landing;
 use super::step::{Action, Entry};
 use crate::policy::target::{ConsumerRef, RoleName};
 
@@ -11,6 +12,10 @@ use crate::policy::target::{ConsumerRef, RoleName};
 pub struct Facts {
     /// The application Secret.
     pub secret: Option<SecretSeen>,
+    /// The secret in the store, where that comes first.
+    pub store: Option<StoreSeen>,
+    /// The operator that brings it from there into the application Secret.
+    pub operator: Option<OperatorSeen>,
     /// What preflight found.
     pub preflight: Option<Preflight>,
     /// Login with the pending credential.
@@ -23,6 +28,8 @@ pub struct Facts {
     pub sessions: Option<Sessions>,
     /// The server has accepted the pending verifier in this turn.
     pub altered: bool,
+    /// The store has taken the pending credential as a version that nobody reads yet, in this turn.
+    pub proposed: bool,
     /// The server has accepted the retiring verifier in this turn.
     pub retired: bool,
     /// The retiring user's sessions have been ended in this turn, and its password not been changed since.
@@ -44,19 +51,63 @@ pub enum SecretSeen {
         carries_pending: bool,
         /// Guard for the write that follows.
         version: String,
-        /// The rotation that delivered its credential, when that was one of this policy's.
+        /// How its credential came there, as far as that can be seen.
+        landing: Option<Landing>,
+        /// The rotation that delivered its credential, when that was one of this policy's and left a mark.
         delivered: Option<Delivered>,
     },
 }
 
-/// The mark that a delivery leaves on the application Secret.
+/// The mark that a delivery of Tandem's own leaves on the application Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
     /// Number of the rotation.
     pub number: u64,
     /// The rotate-now value that it answered.
     pub nonce: Option<String>,
-    /// When the API server took the delivery, to the second.
+}
+
+/// The secret in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreSeen {
+    /// It was read.
+    Present {
+        /// User that the current version names; none when it names no possible role.
+        user: Option<RoleName>,
+        /// Whether the current version carries the journal's pending credential.
+        carries_pending: bool,
+        /// The current version; guard for the write that follows.
+        version: String,
+        /// Number of the rotation of this policy that made the current version.
+        number: Option<u64>,
+    },
+    /// It could not be read, or is not what it must be.
+    Unusable(Finding),
+}
+
+/// The operator that syncs the application Secret with the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperatorSeen {
+    /// It can be asked to sync.
+    Present {
+        /// Guard of the object on which it is asked.
+        version: String,
+        /// When it was last asked in this rotation, and how often.
+        asked: Option<Asked>,
+        /// What it says of itself that is in the way of a sync. It is told and not believed: only the Secret's data
+        /// counts.
+        trouble: Option<Finding>,
+    },
+    /// It cannot be asked.
+    Unusable(Finding),
+}
+
+/// A request to sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// How many times in this rotation.
+    pub times: u32,
+    /// When last.
     pub at: Timestamp,
 }
 
@@ -222,6 +273,12 @@ impl Facts {
                 ..
             } => next = Self::default(),
             Action::SetVerifier { .. } => next.altered = true,
+            // Nobody reads it yet, so what was seen of the store and proven on the server still holds.
+            Action::Propose { .. } => {
+                next.proposed = true;
+                next.store.clone_from(&self.store);
+                next.pending.clone_from(&self.pending);
+            }
             Action::Retire { .. } => {
                 next.retired = true;
                 // Sessions may have come back before the change.
@@ -229,10 +286,11 @@ impl Facts {
             }
             Action::Terminate { .. } => next.terminated = true,
             Action::Record {
-                entry: Entry::Adopt | Entry::Reschedule | Entry::RollOut,
+                entry: Entry::Adopt | Entry::Reschedule | Entry::Deliver | Entry::Withdraw | Entry::RollOut,
                 ..
             }
             | Action::Flip { .. }
+            | Action::Sync { .. }
             | Action::Restart { .. } => {}
         }
         next

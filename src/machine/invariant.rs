@@ -1,8 +1,8 @@
 //! What must hold before each write, stated apart from the machine that decides it. The driver checks it before
 //! every `perform`: a mistake in `decide` stands still instead of locking somebody out.
 
-use super::decide::QUIET_POLLS;
-use super::facts::{Facts, Login, SecretSeen, Sessions};
+use super::after_delivery::QUIET_POLLS;
+use super::facts::{Facts, Login, SecretSeen, Sessions, StoreSeen};
 use super::journal::{Journal, Loaded, Rotation};
 use super::step::{Action, Entry};
 use crate::api::spec::{OnActiveSessions, RestartMode};
@@ -36,7 +36,7 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
         Loaded::Corrupt(_) => return forbid("a journal that cannot be trusted is never acted on"),
     };
     if let Action::Record { entry, next } = action {
-        return match record(journal, rotation, *entry, next) {
+        return match record(journal, rotation, facts, *entry, next) {
             Some(rule) => forbid(rule),
             None => Ok(()),
         };
@@ -44,27 +44,35 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
     let Some(rotation) = rotation else {
         return forbid("S2: no credential is durable in the journal");
     };
-    let broken =
-        match action {
-            Action::Record { .. } => None,
-            Action::SetVerifier { user } => (*user != rotation.pending)
-                .then_some("S2: only the pending user's verifier is in the journal"),
-            Action::Flip { .. } => {
-                (!proven(facts)).then_some("S5: the Secret must never carry an unproven credential")
-            }
-            Action::Restart { .. } => (!delivered(facts))
-                .then_some("a restart before the delivery would load the old credential again"),
-            Action::Terminate { user } => (*user != rotation.retiring
-                || (rotation.rolled_out_at.is_none() && !facts.retired))
-                .then_some("sessions are ended only after the rollout"),
-            Action::Retire { user, .. } => retire(policy, rotation, facts, user == &rotation.retiring),
-        };
+    let broken = match action {
+        Action::Record { .. } => None,
+        Action::SetVerifier { user } => {
+            (*user != rotation.pending).then_some("S2: only the pending user's verifier is in the journal")
+        }
+        Action::Propose { .. } | Action::Flip { .. } if !proven(facts) => {
+            Some("S5: the source of truth must never name an unproven credential")
+        }
+        Action::Propose { .. } => None,
+        Action::Flip { .. } => (policy.delivery.source().is_some() && !facts.proposed)
+            .then_some("the store makes current only what it holds"),
+        Action::Sync { .. } => {
+            (!flipped(facts)).then_some("a sync before the flip would bring the old credential again")
+        }
+        Action::Restart { .. } => (!delivered(facts)
+            || (policy.delivery.source().is_some() && rotation.delivered.is_none()))
+        .then_some("a restart before the delivery would load the old credential again"),
+        Action::Terminate { user } => (*user != rotation.retiring
+            || (rotation.rolled_out_at.is_none() && !facts.retired))
+            .then_some("sessions are ended only after the rollout"),
+        Action::Retire { user, .. } => retire(policy, rotation, facts, user == &rotation.retiring),
+    };
     broken.map_or(Ok(()), forbid)
 }
 
 fn record(
     journal: &Loaded,
     rotation: Option<&Rotation>,
+    facts: &Facts,
     entry: Entry,
     next: &Journal,
 ) -> Option<&'static str> {
@@ -81,8 +89,18 @@ fn record(
             (absent || running || before.checked_add(1) != Some(next.number) || next.rotation.is_none())
                 .then_some("S4: at most one pending credential, numbered without a gap")
         }
-        Entry::Regenerate | Entry::RollOut => (!running || next.rotation.is_none() || next.number != before)
-            .then_some("only a running rotation goes on"),
+        Entry::Regenerate | Entry::Deliver | Entry::Withdraw | Entry::RollOut
+            if !running || next.rotation.is_none() || next.number != before =>
+        {
+            Some("only a running rotation goes on")
+        }
+        Entry::Regenerate => {
+            flipped(facts).then_some("S5: applications may have been told this password already")
+        }
+        Entry::Deliver => {
+            (!delivered(facts)).then_some("the application Secret does not carry the new credential")
+        }
+        Entry::Withdraw | Entry::RollOut => None,
         Entry::Finish => (!running || next.rotation.is_some() || next.number != before)
             .then_some("only a running rotation ends"),
     }
@@ -128,6 +146,16 @@ fn delivered(facts: &Facts) -> bool {
     matches!(
         facts.secret,
         Some(SecretSeen::Present {
+            carries_pending: true,
+            ..
+        })
+    )
+}
+
+fn flipped(facts: &Facts) -> bool {
+    matches!(
+        facts.store,
+        Some(StoreSeen::Present {
             carries_pending: true,
             ..
         })

@@ -77,9 +77,23 @@ pub struct Rotation {
     /// How many pending passwords the server has refused so far.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rejected: u32,
+    /// With a store: when the credential was seen to have come into the application Secret. Tandem leaves no mark on a
+    /// Secret that it does not write, so this takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Landing>,
     /// When the rollout ended and the wait for sessions began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_out_at: Option<Timestamp>,
+}
+
+/// A delivery, as consumers are judged by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Landing {
+    /// When the API server took it, to the second: a pod that was created later has loaded what it brought.
+    pub at: Timestamp,
+    /// Tells it from every other delivery of the same rotation.
+    pub id: String,
 }
 
 /// What started a rotation.

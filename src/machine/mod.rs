@@ -6,27 +6,32 @@
 //! | `Prepared` | preflight passed | journal: stage | window |
 //! | `Staged` | pending and retiring credentials are durable | set the pending verifier | database |
 //! | `Altered` | the primary accepted it | — | database |
-//! | `Verified` | the standby logs in and can do what it must | flip the Secret | window |
+//! | `Verified` | the standby logs in and can do what it must | flip the Secret; with a store: propose, then flip there | window |
+//! | `Flipped` | with a store: it names the standby | ask the operator to sync; journal: deliver | operator |
 //! | `Delivered` | the Secret carries the new credential | restart the next consumer | `maxConcurrent` |
 //! | `Restarted` | every consumer with old pods is marked | — | rollouts |
 //! | `RolledOut` | no pod can hold the old credential | journal: roll out; then terminate, if asked | `retire.after`, sessions |
 //! | `Drained` | no session was seen for the quiet time | set the retiring verifier | database |
 //! | `Retired` | the old password is refused | journal: finish | |
 //!
-//! Delivery through External Secrets Operator will put `Flipped` between `Verified` and `Delivered`; with direct
-//! delivery the two are one write.
+//! With direct delivery the flip and the delivery are one write, and `Flipped` is not passed through.
 
+mod after_delivery;
 pub mod decide;
 pub mod facts;
 pub mod invariant;
 pub mod journal;
+mod pace;
 pub mod phase;
 pub mod project;
+mod rotation;
 pub mod step;
 pub mod words;
 
+pub use after_delivery::QUIET_POLLS;
 pub use decide::decide;
 pub use facts::Facts;
 pub use journal::{Journal, Loaded};
+pub use pace::poll_interval;
 pub use phase::Phase;
 pub use step::{Action, Decision, Query, Step};

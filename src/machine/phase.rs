@@ -15,6 +15,9 @@ pub enum Phase {
     Altered,
     /// The standby logs in with the pending password, on the server the rotation began on, and can do what it must.
     Verified,
+    /// The source of truth names the standby. Only with a store: where Tandem writes the Secret itself, that is the
+    /// source of truth, and the flip delivers.
+    Flipped,
     /// The application Secret carries the pending credential, all keys at once.
     Delivered,
     /// Every consumer that held the old credential carries this rotation's restart mark.
@@ -29,12 +32,13 @@ pub enum Phase {
 
 impl Phase {
     /// All phases in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Idle,
         Self::Prepared,
         Self::Staged,
         Self::Altered,
         Self::Verified,
+        Self::Flipped,
         Self::Delivered,
         Self::Restarted,
         Self::RolledOut,
@@ -51,6 +55,7 @@ impl Phase {
             Self::Staged => "Staged",
             Self::Altered => "Altered",
             Self::Verified => "Verified",
+            Self::Flipped => "Flipped",
             Self::Delivered => "Delivered",
             Self::Restarted => "Restarted",
             Self::RolledOut => "RolledOut",

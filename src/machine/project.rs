@@ -65,12 +65,14 @@ pub fn project(
         })
     });
     let history = held.map(|journal| journal.history.as_slice()).unwrap_or_default();
+    let landed = held.and_then(|journal| journal.rotation.as_ref()?.delivered.clone());
     let delivered = match &facts.secret {
         Some(SecretSeen::Present {
-            delivered: Some(delivered),
+            delivered: Some(_),
+            landing,
             ..
-        }) => Some(Time(delivered.at)),
-        Some(SecretSeen::Present { delivered: None, .. } | SecretSeen::Missing) | None => None,
+        }) => landing.clone(),
+        Some(SecretSeen::Present { delivered: None, .. } | SecretSeen::Missing) | None => landed,
     };
     let mut status = RotationPolicyStatus {
         observed_generation: Some(policy.generation),
@@ -79,7 +81,9 @@ pub fn project(
         next_rotation_at: held
             .and_then(|journal| next_scheduled(policy, journal, now))
             .map(Time),
-        credential_changed_at: delivered.or_else(|| old.credential_changed_at.clone()),
+        credential_changed_at: delivered
+            .map(|landing| Time(landing.at))
+            .or_else(|| old.credential_changed_at.clone()),
         last_handled_rotate_now: held.and_then(|journal| journal.handled.clone()),
         consumers: rotation
             .as_ref()
@@ -92,6 +96,7 @@ pub fn project(
     };
     status.conditions = conditions(policy, facts, decision, old, now);
     let notices = notices(
+        policy,
         old,
         &status,
         decision,
@@ -168,13 +173,13 @@ pub fn project_trouble(
 }
 
 fn active_user(facts: &Facts) -> Option<String> {
-    match (&facts.secret, &facts.preflight) {
-        (Some(SecretSeen::Present { user, .. }), _) => user.as_ref().map(ToString::to_string),
-        (Some(SecretSeen::Missing) | None, Some(preflight)) => {
-            preflight.active.as_ref().map(ToString::to_string)
-        }
-        (Some(SecretSeen::Missing) | None, None) => None,
-    }
+    let named = match &facts.secret {
+        Some(SecretSeen::Present { user, .. }) => user.as_ref(),
+        Some(SecretSeen::Missing) | None => None,
+    };
+    named
+        .or_else(|| facts.preflight.as_ref()?.active.as_ref())
+        .map(ToString::to_string)
 }
 
 fn consumers(facts: &Facts, old: &RotationPolicyStatus) -> Vec<ConsumerStatus> {
@@ -342,6 +347,7 @@ fn carried(
 
 /// One Event for each phase that was reached since, and one when it first stands still.
 fn notices(
+    policy: &Policy,
     old: &RotationPolicyStatus,
     new: &RotationPolicyStatus,
     decision: &Decision,
@@ -364,6 +370,7 @@ fn notices(
         for phase in Phase::ALL
             .into_iter()
             .filter(|p| *p > reached && *p <= decision.phase)
+            .filter(|p| *p != Phase::Flipped || policy.delivery.source().is_some())
         {
             let (reason, said) = announce(phase);
             normal(
@@ -407,6 +414,7 @@ fn announce(phase: Phase) -> (&'static str, &'static str) {
         Phase::Staged => ("CredentialStaged", "a new credential is durable in the journal"),
         Phase::Altered => ("StandbyAltered", "the standby user has its new password"),
         Phase::Verified => ("StandbyVerified", "the standby user logs in with it"),
+        Phase::Flipped => ("StoreFlipped", "the store names the standby user"),
         Phase::Delivered => (
             "SecretDelivered",
             "the application Secret carries the new credential",

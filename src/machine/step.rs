@@ -17,6 +17,23 @@ pub struct Decision {
     pub step: Step,
 }
 
+impl Decision {
+    pub(super) fn look(phase: Phase, query: Query) -> Self {
+        let step = Step::Look(query);
+        Self { phase, step }
+    }
+
+    pub(super) fn act(phase: Phase, action: Action) -> Self {
+        let step = Step::Act(action);
+        Self { phase, step }
+    }
+
+    pub(super) fn wait(phase: Phase, until: Timestamp, why: Waiting) -> Self {
+        let step = Step::Wait { until, why };
+        Self { phase, step }
+    }
+}
+
 /// The one thing to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -43,6 +60,10 @@ pub enum Step {
 pub enum Query {
     /// What does the application Secret carry?
     Secret,
+    /// What does the store say is current?
+    Store,
+    /// Can the operator be asked to sync, and has it been?
+    Operator,
     /// Is everything there that a rotation will need?
     Preflight,
     /// Does the pending credential log in?
@@ -71,10 +92,26 @@ pub enum Action {
         /// The standby.
         user: RoleName,
     },
-    /// Deliver the pending credential. Guard: the Secret's uid and resourceVersion.
+    /// Put the pending credential into the store, as a version that nobody reads yet. Guard: the version's own id, which
+    /// follows from the rotation and from the version that it is made from, so that doing it again, or a rival's doing
+    /// it too, makes no second one.
+    Propose {
+        /// The current version, whose other content it keeps.
+        base: String,
+    },
+    /// Make the source of truth name the pending credential: with a store, make the proposed version the current one;
+    /// else write the application Secret.
     Flip {
-        /// Guard of the Secret that was looked at: its uid and resourceVersion.
+        /// Guard: what was current when it was looked at; of a Secret, its uid and resourceVersion.
         version: String,
+    },
+    /// Ask the operator to sync the application Secret with the store. Guard: uid and resourceVersion of the object on
+    /// which it is asked.
+    Sync {
+        /// Guard of that object.
+        version: String,
+        /// How many times it has been asked in this rotation, this one included.
+        times: u32,
     },
     /// Mark one consumer's pod template with the rotation id. Guard: the consumer's uid.
     Restart {
@@ -111,6 +148,10 @@ pub enum Entry {
     Regenerate,
     /// The journal was lost after the flip: the pending credential is taken from the application Secret.
     Recover,
+    /// The store's credential has come into the application Secret: consumers are judged by this time from now on.
+    Deliver,
+    /// The application Secret, or the store, has gone back to another credential: what comes next is another delivery.
+    Withdraw,
     /// The rollout has ended: the wait for sessions begins.
     RollOut,
     /// The rotation has ended: its credentials are dropped.
@@ -128,11 +169,15 @@ impl Action {
                 Entry::Stage => "stage",
                 Entry::Regenerate => "regenerate",
                 Entry::Recover => "recover",
+                Entry::Deliver => "deliver",
+                Entry::Withdraw => "withdraw",
                 Entry::RollOut => "roll_out",
                 Entry::Finish => "finish",
             },
             Self::SetVerifier { .. } => "set_verifier",
+            Self::Propose { .. } => "propose",
             Self::Flip { .. } => "flip",
+            Self::Sync { .. } => "sync",
             Self::Restart { .. } => "restart",
             Self::Terminate { .. } => "terminate",
             Self::Retire { .. } => "retire",
@@ -168,6 +213,15 @@ pub enum Waiting {
     SecretMissing,
     /// The application Secret names a user, or carries a password, that Tandem did not put there.
     SecretChanged(Option<RoleName>),
+    /// The same of the secret in the store.
+    StoreChanged(Option<RoleName>),
+    /// The operator has not brought the store's credential into the application Secret yet.
+    Sync {
+        /// How many times it was asked.
+        times: u32,
+        /// What it says of itself.
+        trouble: Option<Finding>,
+    },
     /// Rollouts.
     Rollout {
         /// Consumers with old pods.

@@ -2,7 +2,7 @@
 
 use super::step::{Behind, Waiting};
 use crate::api::{self, journal_name};
-use crate::policy::Policy;
+use crate::policy::{Policy, Route};
 
 /// How much somebody has to care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,36 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                 journal_name(name)
             ),
         ),
+        Waiting::StoreChanged(user) => (
+            "StoreChanged",
+            Weight::Stalled,
+            format!(
+                "{} was changed by somebody else: its current version names {} with a password that Tandem did not put there. See who: look for PutSecretValue and UpdateSecretVersionStage in CloudTrail. Make the previous version current again, or accept this one by deleting Secret {namespace}/{}",
+                stored(policy),
+                user.as_ref()
+                    .map_or_else(|| "no user of the pair".to_owned(), |user| format!("user {user}")),
+                journal_name(name)
+            ),
+        ),
+        Waiting::Sync { times, trouble } => (
+            "WaitingForSync",
+            if trouble.is_some() || *times > 3 {
+                Weight::Trouble
+            } else {
+                Weight::Progress
+            },
+            format!(
+                "{} has the new credential, and Secret {namespace}/{secret} does not carry it yet; External Secrets Operator was asked {times} times and is asked again. Both credentials are valid{}",
+                stored(policy),
+                match trouble {
+                    Some(finding) => format!(". {}", finding.message),
+                    None => format!(
+                        "; see: kubectl -n {namespace} describe externalsecret {}",
+                        external_secret(policy)
+                    ),
+                }
+            ),
+        ),
         Waiting::Rollout { behind, overdue } => (
             if *overdue {
                 "RolloutOverdue"
@@ -193,6 +223,21 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
         reason,
         message,
         weight,
+    }
+}
+
+/// The secret in the store, as messages name it.
+fn stored(policy: &Policy) -> String {
+    match policy.delivery.source() {
+        Some(source) => format!("secret {} in region {}", source.id, source.region),
+        None => "the store".to_owned(),
+    }
+}
+
+fn external_secret(policy: &Policy) -> &str {
+    match &policy.delivery.route {
+        Route::Direct { .. } => "",
+        Route::StoreFirst { external_secret, .. } => external_secret,
     }
 }
 

@@ -10,7 +10,7 @@ use kube::api::ObjectMeta;
 use super::yaml;
 use crate::api::spec::{CaKind, RestartMode};
 use crate::api::{RotationPolicy, journal_name};
-use crate::policy::{Policy, Tls};
+use crate::policy::{Admin, Policy, Tls};
 
 /// Role and binding for the policies in a YAML stream, as YAML.
 ///
@@ -40,14 +40,14 @@ pub fn role(policy: &Policy) -> Role {
         .entry(&journal)
         .or_default()
         .extend(["get", "create", "patch", "update"]);
-    secrets
-        .entry(policy.delivery.target.secret.as_str())
-        .or_default()
-        .extend(["get", "patch"]);
-    secrets
-        .entry(policy.database.admin.secret.as_str())
-        .or_default()
-        .insert("get");
+    let application = secrets.entry(policy.delivery.target.secret.as_str()).or_default();
+    application.insert("get");
+    if policy.delivery.source().is_none() {
+        application.insert("patch");
+    }
+    if let Admin::Secret(keys) = &policy.database.admin {
+        secrets.entry(keys.secret.as_str()).or_default().insert("get");
+    }
     let mut rules = Vec::new();
     if let Tls::VerifyFull(Some(ca)) = &policy.database.tls {
         match ca.kind {

@@ -8,8 +8,8 @@ pub mod template;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
 use crate::api::spec::{
-    CaKind, CatchUp, OnActiveSessions, RestartMode, RetireMode, RotationPolicySpec, ScheduleSpec,
-    SecretDelivery, TargetSpec, TlsMode,
+    AwsSecretSpec, CaKind, CatchUp, DeliverySpec, ExternalSecretDelivery, OnActiveSessions, RestartMode,
+    RetireMode, RotationPolicySpec, ScheduleSpec, SecretDelivery, TargetSpec, TlsMode,
 };
 use crate::api::{self, RotationPolicy};
 use password::Recipe;
@@ -91,14 +91,23 @@ pub struct Database {
     pub port: u16,
     /// Database to log in to.
     pub name: String,
-    /// Secret and keys of the administrator.
-    pub admin: SecretKeyPair,
+    /// Where the administrator's credential is.
+    pub admin: Admin,
     /// Transport security.
     pub tls: Tls,
     /// What `current_user` must be after login.
     pub effective_role: Option<RoleName>,
     /// Statement that must succeed as the standby before the flip.
     pub smoke_query: Option<String>,
+}
+
+/// Where the administrator's credential is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// In a Secret of the policy's namespace.
+    Secret(SecretKeyPair),
+    /// In the store.
+    Stored(StoredSecret),
 }
 
 /// A JSON document in AWS Secrets Manager.
@@ -149,13 +158,50 @@ pub struct CaSource {
     pub key: String,
 }
 
-/// The application Secret and what Tandem writes to it.
+/// The application Secret, and how a credential comes there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Name of the Secret and keys of the credential.
     pub target: SecretKeyPair,
-    /// Further keys, rendered.
-    pub templates: Vec<(String, Template)>,
+    /// Who writes it.
+    pub route: Route,
+}
+
+/// How a credential comes into the application Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Tandem writes it.
+    Direct {
+        /// Further keys, rendered.
+        templates: Vec<(String, Template)>,
+    },
+    /// Tandem writes the store, and an operator brings it from there.
+    StoreFirst {
+        /// Name of the `ExternalSecret`.
+        external_secret: String,
+        /// What it reads.
+        source: StoredSecret,
+    },
+}
+
+impl Delivery {
+    /// The secret in the store, where that comes first.
+    #[must_use]
+    pub fn source(&self) -> Option<&StoredSecret> {
+        match &self.route {
+            Route::Direct { .. } => None,
+            Route::StoreFirst { source, .. } => Some(source),
+        }
+    }
+
+    /// What Tandem renders into the Secret besides the credential.
+    #[must_use]
+    pub fn templates(&self) -> &[(String, Template)] {
+        match &self.route {
+            Route::Direct { templates } => templates,
+            Route::StoreFirst { .. } => &[],
+        }
+    }
 }
 
 /// Who restarts consumers, and how.
@@ -253,7 +299,7 @@ impl Policy {
             database: parse_database(spec)?,
             password: Recipe::new(spec.password.length, spec.password.symbols)
                 .map_err(|problem| Invalid::new("password.length", problem))?,
-            delivery: parse_delivery(&spec.delivery.secret)?,
+            delivery: parse_delivery(&spec.delivery)?,
             schedule,
             restart: Restart {
                 mode: spec.restart.mode,
@@ -298,7 +344,20 @@ fn parse_pair(users: &[String]) -> Result<Pair, Invalid> {
 
 fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Invalid> {
     let database = &spec.database;
-    let admin = &database.admin.secret_ref;
+    let admin = match (&database.admin.secret_ref, &database.admin.aws_secret) {
+        (Some(secret), None) => Admin::Secret(SecretKeyPair {
+            secret: secret_name("database.admin.secretRef.name", &secret.name)?,
+            username_key: secret.username_key.clone(),
+            password_key: secret.password_key.clone(),
+        }),
+        (None, Some(stored)) => Admin::Stored(parse_stored("database.admin.awsSecret", stored)?),
+        (None, None) | (Some(_), Some(_)) => {
+            return Err(Invalid::new(
+                "database.admin",
+                "give exactly one of secretRef and awsSecret",
+            ));
+        }
+    };
     let tls = match (database.tls.mode, &database.tls.ca_ref) {
         (TlsMode::VerifyFull, ca) => Tls::VerifyFull(ca.as_ref().map(|ca| CaSource {
             kind: ca.kind,
@@ -317,11 +376,7 @@ fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Invalid> {
         host: database.host.clone(),
         port: database.port,
         name: database.name.clone(),
-        admin: SecretKeyPair {
-            secret: secret_name("database.admin.secretRef.name", &admin.name)?,
-            username_key: admin.username_key.clone(),
-            password_key: admin.password_key.clone(),
-        },
+        admin,
         tls,
         effective_role: database
             .effective_role
@@ -333,7 +388,68 @@ fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Invalid> {
     })
 }
 
-fn parse_delivery(delivery: &SecretDelivery) -> Result<Delivery, Invalid> {
+fn parse_delivery(delivery: &DeliverySpec) -> Result<Delivery, Invalid> {
+    match (&delivery.secret, &delivery.external_secret) {
+        (Some(secret), None) => parse_direct(secret),
+        (None, Some(external)) => parse_store_first(external),
+        (None, None) | (Some(_), Some(_)) => Err(Invalid::new(
+            "delivery",
+            "give exactly one of secret and externalSecret",
+        )),
+    }
+}
+
+fn parse_store_first(delivery: &ExternalSecretDelivery) -> Result<Delivery, Invalid> {
+    let keys = &delivery.keys;
+    if keys.username == keys.password {
+        return Err(Invalid::new(
+            "delivery.externalSecret.keys",
+            "username and password must be two different keys",
+        ));
+    }
+    let field = "delivery.externalSecret.name";
+    let external_secret = secret_name(field, &delivery.name)?.to_string();
+    let secret = match &delivery.secret_name {
+        Some(name) => secret_name("delivery.externalSecret.secretName", name)?,
+        None => secret_name(field, &delivery.name)?,
+    };
+    Ok(Delivery {
+        target: SecretKeyPair {
+            secret,
+            username_key: keys.username.clone(),
+            password_key: keys.password.clone(),
+        },
+        route: Route::StoreFirst {
+            external_secret,
+            source: parse_stored(
+                "delivery.externalSecret.awsSecretsManager",
+                &delivery.aws_secrets_manager,
+            )?,
+        },
+    })
+}
+
+fn parse_stored(field: &str, stored: &AwsSecretSpec) -> Result<StoredSecret, Invalid> {
+    if stored.username_key == stored.password_key {
+        return Err(Invalid::new(
+            field,
+            "usernameKey and passwordKey must be two different properties",
+        ));
+    }
+    if stored.external_id.is_some() && stored.role_arn.is_none() {
+        return Err(Invalid::new(field, "externalId has no meaning without roleArn"));
+    }
+    Ok(StoredSecret {
+        id: stored.secret_id.clone(),
+        region: stored.region.clone(),
+        username_key: stored.username_key.clone(),
+        password_key: stored.password_key.clone(),
+        role_arn: stored.role_arn.clone(),
+        external_id: stored.external_id.clone(),
+    })
+}
+
+fn parse_direct(delivery: &SecretDelivery) -> Result<Delivery, Invalid> {
     let keys = &delivery.keys;
     if keys.username == keys.password {
         return Err(Invalid::new(
@@ -362,7 +478,7 @@ fn parse_delivery(delivery: &SecretDelivery) -> Result<Delivery, Invalid> {
             username_key: keys.username.clone(),
             password_key: keys.password.clone(),
         },
-        templates,
+        route: Route::Direct { templates },
     })
 }
 

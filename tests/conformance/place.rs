@@ -250,6 +250,7 @@ impl<P: Place> Side<P> {
             retiring,
             identity,
             rejected: 0,
+            delivered: None,
             rolled_out_at: None,
         };
         let (a, b) = (policy.pair.0.clone(), policy.pair.1.clone());

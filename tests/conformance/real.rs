@@ -13,6 +13,7 @@ use tandem::api::{DELIVERED_BY, DELIVERED_FOR, FINALIZER, ROTATE_NOW, RotationPo
 use tandem::effects::fault::Fault;
 use tandem::effects::leadership::Leadership;
 use tandem::effects::live::{Hands, Live};
+use tandem::effects::store::Stores;
 use tandem::telemetry::metrics::Metrics;
 use tandem_lab::{
     ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Lab, PostgresOptions, Stage, Stop, eventually,
@@ -60,12 +61,14 @@ impl Scene {
         let client = lab.client_as(namespace.name(), "tandem").await?;
         let (lease, until) = watch::channel(Some(Instant::now() + Duration::from_hours(1)));
         let (policies, _) = reflector::store();
+        let metrics = Arc::new(Metrics::default());
         let hands = Hands::new(
             &client,
             "conformance",
             Leadership::new(until),
             policies,
-            Arc::new(Metrics::default()),
+            Stores::from_environment(Arc::clone(&metrics)).await,
+            metrics,
             Fault::new(None),
         );
         let scene = Self {

@@ -7,15 +7,15 @@ use serde_json::json;
 use tandem::api::RotationPolicy;
 use tandem::api::spec::{OnActiveSessions, RestartMode, RetireMode, TargetKind};
 use tandem::machine::facts::{
-    Consumer, Delivered, Finding, Identity, Laggard, Login, Preflight, Previous, Quiet, Refused, SecretSeen,
-    Sessions,
+    Asked, Consumer, Delivered, Finding, Identity, Laggard, Login, OperatorSeen, Preflight, Previous, Quiet,
+    Refused, SecretSeen, Sessions, StoreSeen,
 };
-use tandem::machine::journal::{Finished, Rotation, ScheduleMark, Trigger};
+use tandem::machine::journal::{Finished, Landing, Rotation, ScheduleMark, Trigger};
 use tandem::machine::step::{Behind, Entry, Waiting};
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Phase, Query, Step};
-use tandem::policy::Policy;
 use tandem::policy::schedule::Schedule;
 use tandem::policy::target::{ConsumerKind, ConsumerRef, RoleName};
+use tandem::policy::{Policy, Route, StoredSecret};
 
 /// Uid of the policy; its last part makes the jitter.
 pub(crate) const UID: &str = "8d0f3a52-4b0e-4f3e-9a55-00000000002a";
@@ -87,6 +87,7 @@ pub(crate) trait PolicyVerbs {
     fn taking_the_login(self) -> Self;
     fn remembering(self, rotations: usize) -> Self;
     fn of_strangers(self) -> Self;
+    fn store_first(self) -> Self;
 }
 
 impl PolicyVerbs for Policy {
@@ -166,6 +167,22 @@ impl PolicyVerbs for Policy {
         self.pair = tandem::policy::Pair(role("other_a"), role("other_b"));
         self
     }
+
+    /// The credential comes through a store and an operator.
+    fn store_first(mut self) -> Self {
+        self.delivery.route = Route::StoreFirst {
+            external_secret: "shop-db".into(),
+            source: StoredSecret {
+                id: "shop/db".into(),
+                region: "eu-central-1".into(),
+                username_key: "username".into(),
+                password_key: "password".into(),
+                role_arn: None,
+                external_id: None,
+            },
+        };
+        self
+    }
 }
 
 /// A policy that has never rotated.
@@ -195,6 +212,7 @@ pub(crate) fn running() -> Journal {
             retiring: role(ACTIVE),
             identity: Some(server()),
             rejected: 0,
+            delivered: None,
             rolled_out_at: None,
         }),
         handled: Some("new".into()),
@@ -220,6 +238,7 @@ pub(crate) trait JournalVerbs {
     fn with(self, change: impl FnOnce(&mut Rotation)) -> Self;
     fn started(self, at: Timestamp) -> Self;
     fn rejected(self, times: u32) -> Self;
+    fn landed(self) -> Self;
     fn rolled_out(self, at: Timestamp) -> Self;
     fn ended(self) -> Self;
     fn recalling(self, history: Vec<Finished>) -> Self;
@@ -255,6 +274,11 @@ impl JournalVerbs for Journal {
 
     fn rejected(self, times: u32) -> Self {
         self.with(|r| r.rejected = times)
+    }
+
+    /// The credential has come through the store into the Secret, ten seconds ago.
+    fn landed(self) -> Self {
+        self.with(|r| r.delivered = Some(landing(ago(secs(10)))))
     }
 
     fn rolled_out(self, at: Timestamp) -> Self {
@@ -307,6 +331,7 @@ pub(crate) fn naming(user: &str) -> SecretSeen {
         user: Some(role(user)),
         carries_pending: false,
         version: "uid/41".into(),
+        landing: None,
         delivered: None,
     }
 }
@@ -316,6 +341,7 @@ pub(crate) fn naming_nobody() -> SecretSeen {
         user: None,
         carries_pending: false,
         version: "uid/41".into(),
+        landing: None,
         delivered: None,
     }
 }
@@ -330,7 +356,8 @@ pub(crate) fn carrying_pending_since(at: Timestamp) -> SecretSeen {
         user: Some(role(STANDBY)),
         carries_pending: true,
         version: "uid/42".into(),
-        delivered: Some(mark(LAST + 1, at)),
+        landing: Some(landing(at)),
+        delivered: Some(mark(LAST + 1)),
     }
 }
 
@@ -340,15 +367,70 @@ pub(crate) fn delivered_by(number: u64, user: &str) -> SecretSeen {
         user: Some(role(user)),
         carries_pending: false,
         version: "uid/43".into(),
-        delivered: Some(mark(number, ago(mins(5)))),
+        landing: Some(landing(ago(mins(5)))),
+        delivered: Some(mark(number)),
     }
 }
 
-fn mark(number: u64, at: Timestamp) -> Delivered {
+fn mark(number: u64) -> Delivered {
     Delivered {
         number,
         nonce: Some("new".into()),
-        at,
+    }
+}
+
+pub(crate) fn landing(at: Timestamp) -> Landing {
+    Landing { at, id: "41".into() }
+}
+
+/// The Secret carries the pending credential, and the operator has put it there.
+pub(crate) fn synced() -> SecretSeen {
+    SecretSeen::Present {
+        user: Some(role(STANDBY)),
+        carries_pending: true,
+        version: "uid/42".into(),
+        landing: Some(landing(ago(secs(10)))),
+        delivered: None,
+    }
+}
+
+/// The current version names this user, with a password that is not the journal's pending one.
+pub(crate) fn storing(user: &str) -> StoreSeen {
+    StoreSeen::Present {
+        user: Some(role(user)),
+        carries_pending: false,
+        version: "v1".into(),
+        number: None,
+    }
+}
+
+/// The current version carries the pending credential.
+pub(crate) fn storing_pending() -> StoreSeen {
+    StoreSeen::Present {
+        user: Some(role(STANDBY)),
+        carries_pending: true,
+        version: "v2".into(),
+        number: Some(LAST + 1),
+    }
+}
+
+/// The operator, asked so often, the last time so long ago.
+pub(crate) fn asked(times: u32, before: SignedDuration) -> OperatorSeen {
+    OperatorSeen::Present {
+        version: "es/7".into(),
+        asked: Some(Asked {
+            times,
+            at: ago(before),
+        }),
+        trouble: None,
+    }
+}
+
+pub(crate) fn never_asked() -> OperatorSeen {
+    OperatorSeen::Present {
+        version: "es/7".into(),
+        asked: None,
+        trouble: None,
     }
 }
 
@@ -394,6 +476,9 @@ pub(crate) fn accepted() -> Login {
 
 pub(crate) trait FactVerbs {
     fn secret(self, secret: SecretSeen) -> Self;
+    fn store(self, store: StoreSeen) -> Self;
+    fn operator(self, operator: OperatorSeen) -> Self;
+    fn proposed(self) -> Self;
     fn preflight(self, preflight: Preflight) -> Self;
     fn pending(self, login: Login) -> Self;
     fn previous(self, previous: Previous) -> Self;
@@ -409,6 +494,27 @@ impl FactVerbs for Facts {
     fn secret(self, secret: SecretSeen) -> Self {
         Self {
             secret: Some(secret),
+            ..self
+        }
+    }
+
+    fn store(self, store: StoreSeen) -> Self {
+        Self {
+            store: Some(store),
+            ..self
+        }
+    }
+
+    fn operator(self, operator: OperatorSeen) -> Self {
+        Self {
+            operator: Some(operator),
+            ..self
+        }
+    }
+
+    fn proposed(self) -> Self {
+        Self {
+            proposed: true,
             ..self
         }
     }

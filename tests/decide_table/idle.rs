@@ -32,6 +32,7 @@ fn recovered(active: &str, other: &str) -> Journal {
             retiring: role(other),
             identity: None,
             rejected: 0,
+            delivered: None,
             rolled_out_at: None,
         }),
         ..first().numbered(LAST)
@@ -45,10 +46,10 @@ fn adopt() -> Vec<Row> {
         user: None,
         carries_pending: false,
         version: "uid/41".into(),
+        landing: Some(landing(ago(mins(5)))),
         delivered: Some(Delivered {
             number: LAST,
             nonce: None,
-            at: ago(mins(5)),
         }),
     };
     vec![

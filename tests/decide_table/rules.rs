@@ -41,7 +41,54 @@ fn rules() -> Vec<Rule> {
     let goes_on = "only a running rotation goes on";
     let ends = "only a running rotation ends";
     let after_rollout = "sessions are ended only after the rollout";
+    let through = || policy().store_first();
+    let proven = || staged().store(storing(ACTIVE)).pending(accepted());
     vec![
+        (
+            "S5: the source of truth must never name an unproven credential",
+            through(),
+            running().valid(),
+            staged().store(storing(ACTIVE)),
+            Action::Propose { base: "v1".into() },
+        ),
+        (
+            "the store makes current only what it holds",
+            through(),
+            running().valid(),
+            proven(),
+            flips(),
+        ),
+        (
+            "a sync before the flip would bring the old credential again",
+            through(),
+            running().valid(),
+            proven(),
+            Action::Sync {
+                version: "es/7".into(),
+                times: 1,
+            },
+        ),
+        (
+            "a restart before the delivery would load the old credential again",
+            through(),
+            running().valid(),
+            nothing().secret(synced()).pending(accepted()),
+            restarts(&deployment("a")),
+        ),
+        (
+            "S5: applications may have been told this password already",
+            through(),
+            running().valid(),
+            proven().store(storing_pending()),
+            writes(Entry::Regenerate, running().rejected(1)),
+        ),
+        (
+            "the application Secret does not carry the new credential",
+            through(),
+            running().valid(),
+            proven().store(storing_pending()),
+            writes(Entry::Deliver, running().landed()),
+        ),
         (s7, policy().suspended(), running().valid(), staged(), sets()),
         (s7, policy().deleted(), over(), drained(), scramble()),
         (
@@ -73,14 +120,14 @@ fn rules() -> Vec<Rule> {
             Action::SetVerifier { user: role(ACTIVE) },
         ),
         (
-            "S5: the Secret must never carry an unproven credential",
+            "S5: the source of truth must never name an unproven credential",
             policy(),
             running().valid(),
             staged(),
             flips(),
         ),
         (
-            "S5: the Secret must never carry an unproven credential",
+            "S5: the source of truth must never name an unproven credential",
             policy(),
             running().valid(),
             staged().pending(Login::WrongPassword),

@@ -124,6 +124,7 @@ impl Scene {
             retiring: self.policy.pair.0.clone(),
             identity: None,
             rejected: 0,
+            delivered: None,
             rolled_out_at: None,
         });
         journal
@@ -261,15 +262,15 @@ impl Scene {
             .flip(&self.policy, delivery, &role("app_b"), &sensitive("new"))
             .await?;
         let SecretSeen::Present {
-            delivered: Some(delivered),
+            landing: Some(landing),
             ..
         } = self.cluster.see(&self.policy, None).await?.0
         else {
             anyhow::bail!("it was not delivered");
         };
         Ok((
-            Some(delivered.at),
-            restart_mark(&self.policy.uid, 1, Some(delivered.at)),
+            Some(landing.at),
+            restart_mark(&self.policy.uid, 1, Some(&landing.id)),
         ))
     }
 

@@ -124,7 +124,7 @@ fn the_time_of_a_delivery_is_moved_by_nobody_else() {
         let scene = Scene::new(&lab).await?;
         scene.app_secret().await?;
         scene.flip(1, None, &scene.secret_version().await?).await?;
-        let SecretSeen::Present { delivered: first, .. } = scene.seen().await? else {
+        let SecretSeen::Present { landing: first, .. } = scene.seen().await? else {
             anyhow::bail!("it is gone")
         };
         tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
@@ -135,7 +135,7 @@ fn the_time_of_a_delivery_is_moved_by_nobody_else() {
             )
             .await?;
         let SecretSeen::Present {
-            delivered,
+            landing,
             carries_pending: false,
             ..
         } = scene.seen().await?
@@ -143,19 +143,21 @@ fn the_time_of_a_delivery_is_moved_by_nobody_else() {
             anyhow::bail!("the change was not seen")
         };
         assert!(first.is_some());
-        assert_eq!(delivered, first);
+        assert_eq!(landing, first);
 
         // Delivered once more, it is a delivery of its own.
         scene.flip(1, None, &scene.secret_version().await?).await?;
         let SecretSeen::Present {
-            delivered: again,
+            landing: again,
             carries_pending: true,
             ..
         } = scene.seen().await?
         else {
             anyhow::bail!("it was not delivered")
         };
-        assert!(again.map(|d| d.at) > first.map(|d| d.at));
+        let (again, first) = (again.context("again")?, first.context("first")?);
+        assert!(again.at > first.at);
+        assert_ne!(again.id, first.id);
         Ok(())
     });
 }

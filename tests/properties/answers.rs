@@ -3,9 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use tandem::machine::facts::{
-    Consumer, Delivered, Identity, Login, Preflight, Previous, Quiet, Refused, SecretSeen, Sessions,
+    Consumer, Delivered, Identity, Login, OperatorSeen, Preflight, Previous, Quiet, Refused, SecretSeen,
+    Sessions, StoreSeen,
 };
 use tandem::machine::invariant::permits;
+use tandem::machine::journal::Landing;
 use tandem::machine::step::Entry;
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Step, decide};
 use tandem::policy::Policy;
@@ -34,7 +36,7 @@ fn schedules() -> impl Strategy<Value = Option<Schedule>> {
 
 prop_compose! {
     fn policies()(
-        flags in prop::array::uniform6(prop::bool::weighted(0.2)),
+        flags in prop::array::uniform7(prop::bool::weighted(0.2)),
         asked in prop::option::of(prop::sample::select(&["old", "new", "newer"][..])),
         schedule in schedules(),
         at_once in 1..4_usize,
@@ -42,8 +44,9 @@ prop_compose! {
         quiet_for in 0..300_i64,
         history_limit in 0..5_usize,
     ) -> Policy {
-        let [suspended, deleting, alone, killing, no_login, edited] = flags;
-        let mut policy = policy().at_once(at_once).keeping_the_old_for(secs(after)).remembering(history_limit);
+        let [suspended, deleting, alone, killing, no_login, edited, through] = flags;
+        let start = if through { policy().store_first() } else { policy() };
+        let mut policy = start.at_once(at_once).keeping_the_old_for(secs(after)).remembering(history_limit);
         policy = if alone { policy.restarting_nothing() } else { policy };
         policy = if killing { policy.terminating() } else { policy };
         policy = if no_login { policy.taking_the_login() } else { policy };
@@ -71,8 +74,8 @@ fn moments() -> impl Strategy<Value = Timestamp> {
 }
 
 prop_compose! {
-    fn marks()(number in prop_oneof![4 => 0..12_u64, 1 => any::<u64>()], at in moments(), known in any::<bool>()) -> Delivered {
-        Delivered { number, nonce: known.then(|| "new".to_owned()), at }
+    fn marks()(number in prop_oneof![4 => 0..12_u64, 1 => any::<u64>()], at in moments(), known in any::<bool>()) -> (Delivered, Landing) {
+        (Delivered { number, nonce: known.then(|| "new".to_owned()) }, landing(at))
     }
 }
 
@@ -80,12 +83,37 @@ fn secrets() -> impl Strategy<Value = SecretSeen> {
     let present = (users(), any::<bool>(), prop::option::of(marks()));
     prop_oneof![
         1 => Just(SecretSeen::Missing),
-        9 => present.prop_map(|(user, carries_pending, delivered)| SecretSeen::Present {
+        9 => present.prop_map(|(user, carries_pending, mark)| {
+            let (delivered, landing) = mark.unzip();
+            SecretSeen::Present {
+                user: user.map(role),
+                carries_pending,
+                version: "uid/41".into(),
+                landing,
+                delivered,
+            }
+        }),
+    ]
+}
+
+fn stores() -> impl Strategy<Value = StoreSeen> {
+    let present = (users(), any::<bool>(), prop::option::of(0..12_u64));
+    prop_oneof![
+        1 => Just(StoreSeen::Unusable(trouble())),
+        9 => present.prop_map(|(user, carries_pending, number)| StoreSeen::Present {
             user: user.map(role),
             carries_pending,
-            version: "uid/41".into(),
-            delivered,
+            version: "v1".into(),
+            number,
         }),
+    ]
+}
+
+fn operators() -> impl Strategy<Value = OperatorSeen> {
+    prop_oneof![
+        1 => Just(OperatorSeen::Unusable(trouble())),
+        2 => Just(never_asked()),
+        6 => (0..20_u32, -60..60_i64).prop_map(|(times, before)| asked(times, secs(before))),
     ]
 }
 
@@ -145,19 +173,24 @@ fn pasts() -> impl Strategy<Value = Previous> {
 prop_compose! {
     fn facts()(
         secret in prop::option::weighted(0.9, secrets()),
+        store in prop::option::weighted(0.9, stores()),
+        operator in prop::option::weighted(0.9, operators()),
         preflight in prop::option::weighted(0.9, preflights()),
         pending in prop::option::weighted(0.9, logins()),
         previous in prop::option::of(pasts()),
         consumers in prop::option::weighted(0.9, consumers()),
         sessions in prop::option::weighted(0.9, sessions()),
-        done in prop::array::uniform3(prop::bool::weighted(0.3)),
+        done in prop::array::uniform4(prop::bool::weighted(0.3)),
         refused in prop::option::weighted(0.1, prop_oneof![
             Just(Refused::Password(trouble())),
             Just(Refused::Otherwise(trouble())),
         ]),
     ) -> Facts {
-        let [altered, retired, terminated] = done;
-        Facts { secret, preflight, pending, previous, consumers, sessions, altered, retired, terminated, refused }
+        let [altered, proposed, retired, terminated] = done;
+        Facts {
+            secret, store, operator, preflight, pending, previous, consumers, sessions,
+            altered, proposed, retired, terminated, refused,
+        }
     }
 }
 
@@ -191,6 +224,8 @@ proptest! {
         if let Step::Look(query) = decide(&policy, &journal, &facts, now()).step {
             let known = match query {
                 Secret => facts.secret.is_some(),
+                Store => facts.store.is_some(),
+                Operator => facts.operator.is_some(),
                 Preflight => facts.preflight.is_some(),
                 Pending => facts.pending.is_some(),
                 Previous => facts.previous.is_some(),
@@ -206,7 +241,7 @@ proptest! {
     fn fm48_a_running_rotation_never_starts_another(policy in policies(), journal in journals(), facts in facts()) {
         prop_assume!(journal.rotation.is_some());
         if let Step::Act(Action::Record { entry, next }) = decide(&policy, &journal.clone().valid(), &facts, now()).step {
-            prop_assert!(matches!(entry, Entry::Regenerate | Entry::RollOut | Entry::Finish), "{entry:?}");
+            prop_assert!(matches!(entry, Entry::Regenerate | Entry::Deliver | Entry::Withdraw | Entry::RollOut | Entry::Finish), "{entry:?}");
             prop_assert_eq!(next.number, journal.number);
         }
     }

@@ -27,6 +27,7 @@ prop_compose! {
         swapped in any::<bool>(),
         known in any::<bool>(),
         rejected in 0..8_u32,
+        delivered in prop::option::of(times().prop_map(landing)),
         rolled_out_at in prop::option::of(times()),
     ) -> Rotation {
         let (pending, retiring) = if swapped { (ACTIVE, STANDBY) } else { (STANDBY, ACTIVE) };
@@ -38,6 +39,7 @@ prop_compose! {
             retiring: role(retiring),
             identity: known.then(server),
             rejected,
+            delivered,
             rolled_out_at,
         }
     }

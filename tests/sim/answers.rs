@@ -2,15 +2,17 @@
 
 use tandem::effects::{Error, Fresh, Seen};
 use tandem::machine::facts::{
-    Consumer, Delivered, Finding, Identity, Laggard, Login, Preflight, Previous, Quiet, SecretSeen, Sessions,
+    Asked, Consumer, Delivered, Finding, Identity, Laggard, Login, OperatorSeen, Preflight, Previous, Quiet,
+    SecretSeen, Sessions, StoreSeen,
 };
+use tandem::machine::journal::Landing;
 use tandem::machine::project::ACTIVE_LOGIN_FAILED;
 use tandem::machine::{Loaded, Query};
 use tandem::policy::target::{ConsumerKind, ConsumerRef, RoleName};
 
 use super::data::{
-    Cluster, Content, Credential, Delivery, Guards, JournalSecret, Mark, MarkBy, Object, Pod, State, Streak,
-    UID, USERS, millis, time, user_index,
+    Cluster, Content, Credential, Guards, JournalSecret, Mark, MarkBy, Object, Pod, State, Streak, UID,
+    USERS, millis, time, user_index,
 };
 use super::start::object;
 
@@ -21,6 +23,8 @@ pub struct View {
     pub object: Option<Object>,
     /// The Secret was seen to carry the pending credential.
     pub carried: bool,
+    /// The store was seen to carry the pending credential.
+    pub flipped: bool,
 }
 
 impl View {
@@ -85,6 +89,18 @@ pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query)
                 .is_some_and(|secret| view.pending().is_some_and(|(_, c)| c == secret.credential));
             Seen::Secret(secret(cluster, view))
         }
+        Query::Store => {
+            let seen = store(cluster, view);
+            view.flipped = matches!(
+                seen,
+                StoreSeen::Present {
+                    carries_pending: true,
+                    ..
+                }
+            );
+            Seen::Store(seen)
+        }
+        Query::Operator => Seen::Operator(operator(cluster, view)?),
         Query::Preflight => Seen::Preflight(preflight(state, cluster)),
         Query::Pending => {
             let (_, credential) = view.pending().ok_or_else(no_rotation)?;
@@ -129,15 +145,58 @@ fn secret(cluster: &Cluster, view: &View) -> SecretSeen {
     let Some(secret) = &cluster.secret else {
         return SecretSeen::Missing;
     };
+    let landing = match (&cluster.source, secret.delivered) {
+        (Some(_), _) => Some((secret.written, i64::from(secret.revision))),
+        (None, Some(delivery)) => Some((delivery.at, i64::from(delivery.replaced))),
+        (None, None) => None,
+    };
     SecretSeen::Present {
         user: RoleName::new(USERS[secret.credential.user]).ok(),
         carries_pending: view.carried,
         version: secret.revision.to_string(),
+        landing: landing.map(|(at, id)| Landing {
+            at: time(at),
+            id: id.to_string(),
+        }),
         delivered: secret.delivered.map(|delivery| Delivered {
             number: delivery.number,
             nonce: delivery.nonce.map(nonce),
-            at: time(delivery.at),
         }),
+    }
+}
+
+fn store(cluster: &Cluster, view: &View) -> StoreSeen {
+    let Some(source) = cluster.source.as_ref().filter(|source| source.up) else {
+        return StoreSeen::Unusable(store_unreachable());
+    };
+    let credential = source.told();
+    StoreSeen::Present {
+        user: RoleName::new(USERS[credential.user]).ok(),
+        carries_pending: view.pending().is_some_and(|(_, pending)| pending == credential),
+        version: source.current.to_string(),
+        number: source.versions[source.current].name.map(|name| name.number),
+    }
+}
+
+fn operator(cluster: &Cluster, view: &View) -> Result<OperatorSeen, Error> {
+    let source = cluster.source.as_ref().ok_or_else(no_rotation)?;
+    let (number, _) = view.pending().ok_or_else(no_rotation)?;
+    let request = source.request.filter(|request| request.number == number);
+    Ok(OperatorSeen::Present {
+        version: source.revision.to_string(),
+        asked: request.map(|request| Asked {
+            times: request.times,
+            at: time(request.at),
+        }),
+        trouble: None,
+    })
+}
+
+fn store_unreachable() -> Finding {
+    Finding {
+        blocks: true,
+        reason: "StoreUnreachable",
+        message: "the store cannot be reached".into(),
     }
 }
 
@@ -154,9 +213,22 @@ fn preflight(state: &State, cluster: &Cluster) -> Preflight {
             message: message.into(),
         }]
     };
-    let credential = cluster.secret.map(|secret| secret.credential);
+    let mut credential = cluster.secret.map(|secret| secret.credential);
+    let mut stored = Vec::new();
+    if let Some(source) = &cluster.source {
+        if !source.up {
+            stored = vec![store_unreachable()];
+        } else if credential != Some(source.told()) {
+            stored = blocker(
+                "SecretBehindStore",
+                "the application Secret does not carry what the store says is current",
+            );
+        }
+        credential = credential.and(Some(source.told()));
+    }
     let active = credential.filter(|c| c.user < 2);
     let findings = match (credential, active) {
+        (Some(_), _) if !stored.is_empty() => stored,
         (None, _) => blocker("SecretMissing", "the application Secret is gone"),
         (Some(_), None) => blocker(
             "UnknownUser",
@@ -204,24 +276,47 @@ fn pending(state: &State, credential: Credential) -> Login {
     Login::Accepted(identity(state))
 }
 
+/// The delivery that consumers are judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Landed {
+    pub at: i64,
+    pub id: i64,
+}
+
+/// What the mark on the Secret says of its delivery; where Tandem does not write the Secret, what the journal says.
+pub fn landed(cluster: &Cluster, kept: Option<&JournalSecret>) -> Option<Landed> {
+    if cluster.source.is_none() {
+        let delivery = cluster.secret?.delivered?;
+        return Some(Landed {
+            at: delivery.at,
+            id: i64::from(delivery.replaced),
+        });
+    }
+    let delivered = kept?.journal()?.rotation.as_ref()?.delivered.as_ref()?;
+    Some(Landed {
+        at: millis(delivered.at),
+        id: delivered.id.parse().ok()?,
+    })
+}
+
 /// The mark with which consumers are restarted after the delivery that was seen.
-pub fn restart_mark(guards: Guards, number: u64, delivered: Option<Delivery>) -> Mark {
-    let delivery = delivered.and_then(|delivery| match guards.mark {
+pub fn restart_mark(guards: Guards, number: u64, landed: Option<Landed>) -> Mark {
+    let delivery = landed.and_then(|landed| match guards.mark {
         MarkBy::Rotation => None,
-        MarkBy::Second => Some(delivery.at),
-        MarkBy::Replaced => Some(i64::from(delivery.replaced)),
+        MarkBy::Second => Some(landed.at),
+        MarkBy::Replaced => Some(landed.id),
     });
     Mark { number, delivery }
 }
 
 /// Whether a pod may hold the old credential, judged by what the API server shows of it.
-pub fn is_old(pod: &Pod, mark: Mark, delivered: Option<Delivery>) -> bool {
-    pod.mark != Some(mark) && delivered.is_none_or(|delivery| pod.created <= delivery.at)
+pub fn is_old(pod: &Pod, mark: Mark, landed: Option<Landed>) -> bool {
+    pod.mark != Some(mark) && landed.is_none_or(|landed| pod.created <= landed.at)
 }
 
 fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
     let number = view.pending().map_or(0, |(number, _)| number);
-    let delivered = cluster.secret.and_then(|secret| secret.delivered);
+    let delivered = landed(cluster, view.journal.as_ref());
     let mark = restart_mark(state.guards, number, delivered);
     cluster
         .workloads

@@ -7,7 +7,7 @@ use tandem::api::condition;
 use tandem::controller::turn::Mind;
 
 use super::answers::nonce;
-use super::data::{Credential, State};
+use super::data::{Credential, Source, State};
 use super::events::{Event, Life, Meddle, live, lives, meddle};
 use super::explore::{Move, awake};
 use super::hands::take;
@@ -16,7 +16,7 @@ use super::rules::{Broken, told};
 use super::start::{FIRST, object};
 
 /// Within so many turns it rests.
-const TURNS: usize = 80;
+const TURNS: usize = 240;
 /// A pause from which on nothing more is to be done.
 const REST: i64 = 3_600_000;
 /// People who help, one after the other, until the goal is reached.
@@ -47,6 +47,15 @@ fn end(
     if !state.database.up {
         help(&mut state, Meddle::DatabaseUp);
         moves.push(Move::Help(Meddle::DatabaseUp));
+    }
+    if let Some(source) = &state.cluster.source {
+        let (up, operator) = (source.up, source.operator);
+        for (is, what) in [(up, Meddle::StoreUp), (operator, Meddle::OperatorUp)] {
+            if !is {
+                help(&mut state, what);
+                moves.push(Move::Help(what));
+            }
+        }
     }
     for _ in 0..=HELP {
         if settle(mind, &mut state, &mut path, good, moves)? {
@@ -97,14 +106,16 @@ fn settle(
         }
         *state = took.state;
         let after = key(state, false);
-        // A wait that looks again and again and finds nothing new stands still.
+        // A wait that looks again and again and finds nothing new stands still; one for the operator only when it has
+        // outlasted every pause between two requests.
+        let patience = if state.cluster.source.is_some() { 60 } else { 12 };
         same = if after == before && took.writes.is_empty() {
             same + 1
         } else {
             0
         };
         before = after;
-        if same >= 12 {
+        if same >= patience {
             return Ok(false);
         }
     }
@@ -117,9 +128,18 @@ fn settle(
 /// Late writes land, and every pod is replaced that will be.
 fn everything_happens(state: &mut State, moves: &mut Vec<Move>) -> Result<(), Broken> {
     for _ in 0..40 {
-        let next = lives(state)
-            .into_iter()
-            .find(|life| !matches!(life, Life::Spawn { .. }));
+        // The operator comes by itself only once in a refresh interval, which is too late for everything here.
+        let comes = state.cluster.source.as_ref().is_some_and(|source| source.asked)
+            || state.cluster.secret.is_none();
+        let next = lives(state).into_iter().find(|life| match life {
+            Life::Spawn { .. } | Life::SyncLate => false,
+            Life::Sync => comes,
+            Life::Replace { .. }
+            | Life::Gone { .. }
+            | Life::Relogin { .. }
+            | Life::Land(_)
+            | Life::Finalize => true,
+        });
         let Some(life) = next else { return Ok(()) };
         moves.push(Move::Event(Event::Life(life)));
         if let Some(broken) = live(state, life) {
@@ -155,7 +175,8 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
         everybody(state)?;
         return match reason {
             "InvalidSpec" => Ok(Some(Meddle::MendSpec)),
-            "JournalCorrupt" | "SecretChanged" => Ok(Some(Meddle::DeleteJournal)),
+            "JournalCorrupt" | "SecretChanged" | "StoreChanged" => Ok(Some(Meddle::DeleteJournal)),
+            "SecretBehindStore" => Ok(Some(Meddle::AskSync)),
             "SecretMissing" | "UnknownUser" => Ok(Some(Meddle::RevertSecret)),
             "ActiveLoginFailed" => Ok(Some(Meddle::ChangePassword(0))),
             reason => Err(format!(
@@ -171,11 +192,13 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
 pub fn help(state: &mut State, help: Meddle) {
     let worked = super::rules::working(state);
     if let Meddle::ChangePassword(_) = help {
-        // The person gives the role the password that the Secret carries.
-        if let Some(secret) = state.cluster.secret
-            && let Some(role) = state.database.primary.get_mut(secret.credential.user)
+        // The person gives the role the password that applications are told.
+        let stored = state.cluster.source.as_ref().map(Source::told);
+        let secret = state.cluster.secret.map(|secret| secret.credential);
+        if let Some(told) = stored.or(secret)
+            && let Some(role) = state.database.primary.get_mut(told.user)
         {
-            role.verifier = secret.credential.password;
+            role.verifier = told.password;
             role.login = true;
             state.ledger.meddled = true;
         }
@@ -220,6 +243,11 @@ fn goal(state: &State) -> Result<(), Broken> {
     let Some(secret) = state.cluster.secret else {
         return wrong("the Secret is gone");
     };
+    if let Some(source) = &state.cluster.source
+        && source.told() != secret.credential
+    {
+        return wrong("the store names another credential");
+    }
     if !state.database.logs_in(secret.credential) {
         return wrong("the Secret's credential does not log in");
     }
@@ -318,10 +346,15 @@ pub fn situation(state: &State) -> String {
     });
     let journal = state.cluster.journal.as_ref().and_then(|kept| kept.journal());
     format!(
-        "{:?} rotation {:?} secret {:?} roles {:?} pods {:?} wake {:?} now {}",
+        "{:?} rotation {:?} secret {:?} store {:?} roles {:?} pods {:?} wake {:?} now {}",
         conditions.unwrap_or_default(),
         journal.map(|journal| (journal.number, journal.rotation.is_some())),
         state.cluster.secret.map(|secret| secret.credential),
+        state
+            .cluster
+            .source
+            .as_ref()
+            .map(|source| (source.told(), source.versions.len(), source.asked)),
         state.database.primary,
         state
             .cluster

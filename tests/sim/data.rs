@@ -53,6 +53,8 @@ pub struct Cluster {
     pub policy: Option<Object>,
     pub journal: Option<JournalSecret>,
     pub secret: Option<AppSecret>,
+    /// With store-first delivery.
+    pub source: Option<Source>,
     pub workloads: Vec<Workload>,
     /// The last resourceVersion that was given out.
     pub revision: u32,
@@ -90,7 +92,54 @@ pub enum Content {
 pub struct AppSecret {
     pub revision: u32,
     pub credential: Credential,
+    /// When it was written, to the second.
+    pub written: i64,
     pub delivered: Option<Delivery>,
+}
+
+/// The secret in the store, and the operator that copies it into the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// Whether the store answers.
+    pub up: bool,
+    /// Every version that was ever written, by its index.
+    pub versions: Vec<Version>,
+    pub current: usize,
+    /// What was current before.
+    pub previous: usize,
+    /// Readers may still be shown the previous version: a move is seen late.
+    pub unsettled: bool,
+    /// Whether the operator runs.
+    pub operator: bool,
+    /// The resourceVersion of the object on which it is asked to sync.
+    pub revision: u32,
+    pub request: Option<Request>,
+    /// The request has not been answered yet.
+    pub asked: bool,
+}
+
+/// One version of the secret in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// What it is called, when Tandem wrote it.
+    pub name: Option<Name>,
+    pub credential: Credential,
+}
+
+/// What a proposed version is called: no two proposals of one rotation, made from one version, differ in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Name {
+    pub number: u64,
+    pub rejected: u32,
+    pub base: usize,
+}
+
+/// A request to sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Request {
+    pub number: u64,
+    pub times: u32,
+    pub at: i64,
 }
 
 /// What a delivery writes on the Secret beside the credential.
@@ -201,6 +250,19 @@ pub enum Write {
         credential: Credential,
         number: u64,
         nonce: Option<u32>,
+    },
+    Propose {
+        name: Name,
+        credential: Credential,
+    },
+    Promote {
+        from: usize,
+        name: Name,
+        credential: Credential,
+    },
+    Sync {
+        expected: u32,
+        request: Request,
     },
     Restart {
         workload: usize,
@@ -320,6 +382,20 @@ impl Database {
         self.primary
             .get(credential.user)
             .is_some_and(|role| role.login && role.verifier == credential.password)
+    }
+}
+
+impl Source {
+    /// What whoever reads the store is told.
+    pub fn told(&self) -> Credential {
+        self.versions[self.current].credential
+    }
+
+    /// The version of this name.
+    pub fn named(&self, name: Name) -> Option<usize> {
+        self.versions
+            .iter()
+            .position(|version| version.name == Some(name))
     }
 }
 

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::answers::session_count;
-use super::data::{Content, Credential, Pod, Role, State, Workload};
+use super::data::{Content, Credential, Pod, Role, Source, State, Version, Workload};
 use super::rules::{Broken, everybody_logs_in, excuse, one_pending, working};
 use super::start::{FIRST, NEVER};
-use super::writes::{land, put_secret, reconnect, restart};
+use super::writes::{ask, land, promote, put_secret, reconnect, restart, sync, write_version};
 
 /// Anything that a plan can put before or into a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +31,10 @@ pub enum Life {
     Relogin { workload: usize, pod: usize },
     /// A write that its sender had given up lands.
     Land(usize),
+    /// The operator copies the store's current version into the Secret, asked or not.
+    Sync,
+    /// The same, and the store still shows it the version before.
+    SyncLate,
     /// The finalizer is taken off a deleted policy; its journal goes with it.
     Finalize,
 }
@@ -91,6 +95,17 @@ pub enum Meddle {
     Promote,
     DatabaseDown,
     DatabaseUp,
+    StoreDown,
+    StoreUp,
+    /// The operator stops; what was asked meanwhile it finds when it is back.
+    OperatorDown,
+    OperatorUp,
+    /// A person asks the operator to sync.
+    AskSync,
+    /// Somebody makes the version before current again.
+    MoveBack,
+    /// Somebody writes other properties of the document: a new current version with the same credential.
+    PutOther,
 }
 
 /// What a corrupt journal holds; nobody must ever see it again (S6).
@@ -126,6 +141,23 @@ pub fn lives(state: &State) -> Vec<Life> {
         }
     }
     lives.extend((0..state.flights.len()).map(Life::Land));
+    if let Some(source) = &state.cluster.source
+        && source.up
+        && source.operator
+    {
+        let differs = |credential| {
+            state
+                .cluster
+                .secret
+                .is_none_or(|secret| secret.credential != credential)
+        };
+        if source.asked || differs(source.told()) {
+            lives.push(Life::Sync);
+        }
+        if source.unsettled && (source.asked || differs(source.versions[source.previous].credential)) {
+            lives.push(Life::SyncLate);
+        }
+    }
     if state
         .cluster
         .policy
@@ -209,6 +241,8 @@ fn happen(state: &mut State, life: Life) -> bool {
                 return land(state, &flight.write).is_ok();
             }
         }
+        Life::Sync => sync(state, false),
+        Life::SyncLate => sync(state, true),
         Life::Finalize => {
             state.about_to_change();
             state.cluster.policy = None;
@@ -274,16 +308,19 @@ pub fn meddles(state: &State) -> Vec<Meddle> {
     if state.cluster.journal.is_some() {
         meddles.extend([Meddle::DeleteJournal, Meddle::CorruptJournal]);
     }
-    if let Some(secret) = &state.cluster.secret {
+    if let Some(source) = &state.cluster.source {
+        store_meddles(state, source, &mut meddles);
+    } else if let Some(secret) = &state.cluster.secret {
         meddles.extend([Meddle::DeleteSecret, Meddle::RenameSecretUser]);
         if secret.delivered.is_some() {
             meddles.push(Meddle::UnmarkSecret);
         }
     }
-    if state
-        .cluster
-        .secret
-        .is_none_or(|secret| secret.credential != FIRST[0])
+    if state.cluster.source.is_none()
+        && state
+            .cluster
+            .secret
+            .is_none_or(|secret| secret.credential != FIRST[0])
     {
         meddles.extend([Meddle::RevertSecret, Meddle::ReapplySecret]);
     }
@@ -296,6 +333,30 @@ pub fn meddles(state: &State) -> Vec<Meddle> {
         }
     }
     meddles
+}
+
+/// What can be done about the store and the operator. A Secret that the operator writes is put back by it at once when
+/// somebody edits it, and made again when somebody deletes it.
+fn store_meddles(state: &State, source: &Source, meddles: &mut Vec<Meddle>) {
+    meddles.push(if source.up {
+        Meddle::StoreDown
+    } else {
+        Meddle::StoreUp
+    });
+    meddles.push(if source.operator {
+        Meddle::OperatorDown
+    } else {
+        Meddle::OperatorUp
+    });
+    if source.up {
+        meddles.push(Meddle::PutOther);
+        if source.previous != source.current {
+            meddles.push(Meddle::MoveBack);
+        }
+    }
+    if state.cluster.secret.is_some() {
+        meddles.push(Meddle::DeleteSecret);
+    }
 }
 
 /// Does it, and says whether the controller's watch sees it.
@@ -419,7 +480,43 @@ fn apply(state: &mut State, what: Meddle) -> bool {
             reconnect(state);
             false
         }
+        Meddle::StoreDown => source(state, |source| source.up = false),
+        Meddle::StoreUp => source(state, |source| source.up = true),
+        Meddle::OperatorDown => source(state, |source| source.operator = false),
+        Meddle::OperatorUp => source(state, |source| source.operator = true),
+        Meddle::AskSync => {
+            ask(state, None);
+            false
+        }
+        Meddle::MoveBack => {
+            state.ledger.meddled = true;
+            if let Some(previous) = state.cluster.source.as_ref().map(|source| source.previous) {
+                promote(state, previous);
+            }
+            false
+        }
+        Meddle::PutOther => {
+            if let Some(credential) = state.cluster.source.as_ref().map(Source::told) {
+                let name = None;
+                write_version(state, Version { name, credential });
+                let newest = state
+                    .cluster
+                    .source
+                    .as_ref()
+                    .map_or(0, |source| source.versions.len() - 1);
+                promote(state, newest);
+            }
+            false
+        }
     }
+}
+
+fn source(state: &mut State, change: impl FnOnce(&mut Source)) -> bool {
+    state.about_to_change();
+    if let Some(source) = &mut state.cluster.source {
+        change(source);
+    }
+    false
 }
 
 fn edit(state: &mut State, change: impl FnOnce(&mut tandem::api::RotationPolicySpec)) -> bool {

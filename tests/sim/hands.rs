@@ -10,6 +10,7 @@ use tandem::controller::turn::{Mind, Next, turn};
 use tandem::effects::{Error, Fresh, Outcome, Seen, World};
 use tandem::machine::facts::{Finding, Login, Previous, Refused};
 use tandem::machine::project::Projection;
+use tandem::machine::step::Entry;
 use tandem::machine::{Action, Query};
 use tandem::policy::Policy;
 
@@ -197,7 +198,10 @@ impl<'m, M: Mind> Hands<'m, M> {
 
     fn arrive_at_write(&mut self, label: &'static str) -> Option<Fault> {
         // What happens to pods has an order only with what is done about pods.
-        let about_pods = matches!(label, "flip" | "restart" | "roll_out" | "retire");
+        let about_pods = matches!(
+            label,
+            "flip" | "sync" | "deliver" | "restart" | "roll_out" | "retire"
+        );
         let lives = if about_pods {
             lives(&self.state)
         } else {
@@ -310,6 +314,14 @@ fn same_policy(now: &Cluster, old: &Cluster) -> bool {
     revision(now) == revision(old) && policy(now) == policy(old)
 }
 
+fn finding(reason: &'static str) -> Finding {
+    Finding {
+        blocks: true,
+        reason,
+        message: format!("{reason}: refusing the write"),
+    }
+}
+
 fn lost() -> Error {
     Error::TimedOut {
         what: "the write".into(),
@@ -332,6 +344,7 @@ impl<M: Mind> World for Hands<'_, M> {
     async fn look(&mut self, _policy: &Policy, query: Query) -> Result<Seen, Error> {
         let cluster = match query {
             Query::Secret | Query::Preflight => self.shown(|now, old| now.secret == old.secret),
+            Query::Store | Query::Operator => self.shown(|now, old| now.source == old.source),
             Query::Consumers => self.shown(|now, old| now.workloads == old.workloads),
             Query::Pending | Query::Previous | Query::Sessions => {
                 self.arrive(Point::Probe);
@@ -356,24 +369,30 @@ impl<M: Mind> World for Hands<'_, M> {
         if fault == Some(Fault::CrashBefore) {
             return self.crash().await;
         }
-        if matches!(action, Action::Flip { .. }) {
+        let delivers = matches!(
+            action,
+            Action::Flip { .. }
+                | Action::Record {
+                    entry: Entry::Deliver | Entry::Withdraw,
+                    ..
+                }
+        );
+        if delivers {
             self.state.controller.streak = None;
         }
         let write = match make(&mut self.state, &self.turn.view, action)? {
             Made::Write(write) => write,
             Made::Refused(reason) => {
-                let message = format!("{reason}: refusing to change a user");
-                let finding = Finding {
-                    blocks: true,
-                    reason,
-                    message,
-                };
-                return Ok(Outcome::Refused(Refused::Otherwise(finding)));
+                return Ok(Outcome::Refused(Refused::Otherwise(finding(reason))));
             }
+            Made::Another => return Ok(Outcome::Refused(Refused::Password(finding("VersionTaken")))),
         };
         self.send(write, fault).await?;
         self.writes.push(action.label());
-        self.turn.proven.clear();
+        // Nobody reads a proposal yet, so what was proven before it still is.
+        if !matches!(action, Action::Propose { .. }) {
+            self.turn.proven.clear();
+        }
         self.turn.refused = false;
         self.turn.terminated |= matches!(action, Action::Terminate { .. });
         Ok(Outcome::Done)

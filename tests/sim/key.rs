@@ -7,8 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use tandem::api::{RotationPolicySpec, RotationPolicyStatus};
 use tandem::machine::Journal;
 
-use super::answers::{is_old, restart_mark};
-use super::data::{Cluster, Credential, Id, Mark, State, Write, millis};
+use super::answers::{is_old, landed, restart_mark};
+use super::data::{Cluster, Credential, Id, Mark, Source, State, Write, millis};
 
 /// Two worlds with the same key go on in the same way. `memory` includes what old reads would show, which matters
 /// only while a fault can still strike.
@@ -123,8 +123,12 @@ impl Canon {
             .and_then(|kept| kept.journal())
             .map_or(0, |journal| journal.number);
         let delivered = cluster.secret.and_then(|secret| secret.delivered);
-        let mark = restart_mark(state.guards, number, delivered);
+        let landed = landed(cluster, cluster.journal.as_ref());
+        let mark = restart_mark(state.guards, number, landed);
         self.mark(Some(mark));
+        if let Some(source) = &cluster.source {
+            self.source(state, source);
+        }
         if let Some(secret) = cluster.secret {
             self.revision(Some(secret.revision));
             self.credential(secret.credential);
@@ -136,9 +140,26 @@ impl Canon {
             for pod in &workload.pods {
                 self.credential(pod.credential);
                 self.mark(pod.mark);
-                self.put((pod.terminating, pod.session, is_old(pod, mark, delivered)));
+                self.put((pod.terminating, pod.session, is_old(pod, mark, landed)));
+                // Where the landing is not recorded yet, what matters is how old the pod will be then.
+                let written = cluster.secret.map(|secret| secret.written);
+                let recorded = cluster.source.is_none() || landed.is_some();
+                self.put(!recorded && written.is_some_and(|written| pod.created <= written));
             }
         }
+    }
+
+    fn source(&mut self, state: &State, source: &Source) {
+        self.put((source.up, source.operator, source.asked, source.unsettled));
+        self.revision(Some(source.revision));
+        self.put((source.current == source.previous, source.current));
+        for version in &source.versions {
+            self.put(version.name);
+            self.credential(version.credential);
+        }
+        self.put(source.previous);
+        let request = source.request;
+        self.put(request.map(|r| (r.number, r.times.min(4), remaining(r.at + 30_000 - state.now))));
     }
 
     /// What an old read would show, where that is something else.
@@ -167,6 +188,10 @@ impl Canon {
         if let (true, Some(secret)) = (current.secret != old.secret, old.secret) {
             self.revision(Some(secret.revision));
             self.credential(secret.credential);
+        }
+        self.put(current.source == old.source);
+        if let (true, Some(source)) = (current.source != old.source, &old.source) {
+            self.source(state, source);
         }
         self.put(current.workloads == old.workloads);
         if current.workloads != old.workloads {
@@ -204,6 +229,7 @@ impl Canon {
                 "2s" => 2_000,
                 _ => 7_200_000,
             };
+            self.put(rotation.delivered.is_some());
             self.put(rotation.rolled_out_at.map(|at| state.now - millis(at) > drain));
         }
     }
@@ -253,6 +279,22 @@ impl Canon {
                 self.credential(*credential);
                 self.put((number, nonce));
             }
+            Write::Propose { name, credential } => {
+                self.put(name);
+                self.credential(*credential);
+            }
+            Write::Promote {
+                from,
+                name,
+                credential,
+            } => {
+                self.put((from, name));
+                self.credential(*credential);
+            }
+            Write::Sync { expected, request } => {
+                self.revision(Some(*expected));
+                self.put((request.number, request.times));
+            }
             Write::Restart { workload, mark } => {
                 self.put(workload);
                 self.mark(Some(*mark));
@@ -278,6 +320,7 @@ impl Canon {
         self.put(ledger.meddled);
         self.put(ledger.delivered.is_some());
         self.put(ledger.delivered == state.cluster.secret.map(|secret| secret.credential));
+        self.put(ledger.delivered == state.cluster.source.as_ref().map(Source::told));
         for credential in &ledger.excused {
             self.credential(*credential);
         }

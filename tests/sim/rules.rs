@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use tandem::api::spec::{OnActiveSessions, RestartMode};
 use tandem::api::{RotationPolicyStatus, condition};
 use tandem::machine::Phase;
-use tandem::machine::decide::QUIET_POLLS;
+use tandem::machine::QUIET_POLLS;
 
 use super::answers::session_count;
-use super::data::{Credential, State, Write, user_index};
+use super::data::{Credential, Source, State, Write, user_index};
 use super::hands::Turn;
 
 /// A rule that did not hold. The text begins with the name of the rule.
@@ -24,6 +24,7 @@ pub fn told(state: &State) -> BTreeSet<Credential> {
         .flat_map(|workload| &workload.pods);
     let mut told: BTreeSet<_> = pods.map(|pod| pod.credential).collect();
     told.extend(state.cluster.secret.map(|secret| secret.credential));
+    told.extend(state.cluster.source.as_ref().map(Source::told));
     told
 }
 
@@ -71,7 +72,13 @@ pub fn forsake(state: &mut State) {
         .as_ref()
         .is_none_or(|kept| kept.journal().is_none());
     let delivered = state.ledger.delivered;
-    let as_delivered = secret.is_some_and(|s| s.delivered.is_some() && Some(s.credential) == delivered);
+    let as_delivered = match &state.cluster.source {
+        Some(source) => {
+            let current = source.versions[source.current];
+            current.name.is_some() && Some(current.credential) == delivered
+        }
+        None => secret.is_some_and(|s| s.delivered.is_some() && Some(s.credential) == delivered),
+    };
     if lost && delivered.is_some() && !as_delivered {
         state.ledger.meddled = true;
         let told = told(state);
@@ -79,7 +86,7 @@ pub fn forsake(state: &mut State) {
     }
     let kept = state.cluster.journal.as_ref().and_then(|kept| kept.pending);
     for flight in &state.flights {
-        if let Write::Secret { credential, .. } = &flight.write
+        if let Write::Secret { credential, .. } | Write::Promote { credential, .. } = &flight.write
             && kept != Some(credential.password)
         {
             state.ledger.forsaken.insert(*credential);
@@ -162,8 +169,12 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
         Write::Role {
             user, retire: true, ..
         } => retire(state, turn, *user),
-        Write::Secret { credential, .. } => (!turn.proven.contains(credential))
-            .then(|| "S5: the Secret is to name an unproven credential".into()),
+        Write::Secret { credential, .. }
+        | Write::Propose { credential, .. }
+        | Write::Promote { credential, .. } => (!turn.proven.contains(credential))
+            .then(|| "S5: the source of truth is to name an unproven credential".into()),
+        Write::Sync { .. } => (!view.flipped)
+            .then(|| "S5: a sync is asked for before the store names the new credential".into()),
         Write::Restart { .. } => (!view.carried)
             .then(|| "S5: consumers are restarted before the Secret carries the new credential".into()),
     }
@@ -271,6 +282,10 @@ pub fn claims(state: &State, status: &RotationPolicyStatus) -> Option<Broken> {
     let old_pods = pods_hold(state, retiring);
     if phase == Phase::Verified && !state.database.logs_in(pending) {
         return lie("that the standby logs in");
+    }
+    let stored = state.cluster.source.as_ref().map(Source::told);
+    if phase == Phase::Flipped && stored != Some(pending) {
+        return lie("that the store names the standby");
     }
     if phase >= Phase::Delivered && secret.map(|secret| secret.credential) != Some(pending) {
         return lie("that the Secret carries the new credential");

@@ -13,7 +13,7 @@ use tandem::policy::Policy;
 use super::answers::nonce;
 use super::data::{
     AppSecret, Cluster, Content, Controller, Credential, Database, EPOCH, Guards, JournalSecret, Ledger,
-    Object, Outsider, Pod, Role, State, UID, Workload, time,
+    Object, Outsider, Pod, Role, Source, State, UID, Version, Workload, time,
 };
 
 /// The first password of each user.
@@ -47,6 +47,7 @@ pub fn starts() -> Vec<(&'static str, State)> {
         ("retired users may not log in", no_login()),
         ("a stubborn stranger, terminated", stranger()),
         ("mid-schedule, nobody asks", scheduled()),
+        ("through a store", through_a_store()),
     ]
 }
 
@@ -75,6 +76,32 @@ fn stranger() -> State {
         credential: FIRST[0],
         session: true,
         stubborn: true,
+    });
+    state
+}
+
+/// As the plainest start, with a store and an operator before the Secret.
+pub fn through_a_store() -> State {
+    let mut web = workload("web", true);
+    web.graceful = true;
+    let delivery = json!({"delivery": {"externalSecret": {
+        "name": "db-credentials",
+        "awsSecretsManager": {"secretId": "app/db", "region": "eu-central-1"},
+    }}});
+    let mut state = start(&spec(&delivery), vec![web]);
+    state.cluster.source = Some(Source {
+        up: true,
+        versions: vec![Version {
+            name: None,
+            credential: FIRST[0],
+        }],
+        current: 0,
+        previous: 0,
+        unsettled: false,
+        operator: true,
+        revision: 1,
+        request: None,
+        asked: false,
     });
     state
 }
@@ -159,8 +186,10 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
             secret: Some(AppSecret {
                 revision: 1,
                 credential: FIRST[0],
+                written: -7_200_000,
                 delivered: None,
             }),
+            source: None,
             workloads,
             revision: 1,
         },

@@ -7,10 +7,10 @@ use tandem::effects::Error;
 use tandem::machine::Action;
 use tandem::machine::step::Entry;
 
-use super::answers::{View, restart_mark};
+use super::answers::{View, landed, restart_mark};
 use super::data::{
-    AppSecret, Content, Credential, Delivery, Id, JournalSecret, Mark, Role, SQL_DEADLINE, State, Write,
-    user_index,
+    AppSecret, Content, Credential, Delivery, Id, JournalSecret, Mark, Name, Request, Role, SQL_DEADLINE,
+    Source, State, Version, Write, user_index,
 };
 
 impl Write {
@@ -18,7 +18,9 @@ impl Write {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Journal { entry, .. } => entry,
-            Self::Secret { .. } => "flip",
+            Self::Secret { .. } | Self::Promote { .. } => "flip",
+            Self::Propose { .. } => "propose",
+            Self::Sync { .. } => "sync",
             Self::Restart { .. } => "restart",
             Self::Role { retire: true, .. } => "retire",
             Self::Role { .. } => "set_verifier",
@@ -34,6 +36,8 @@ pub enum Made {
     Write(Write),
     /// It is refused for good, for this reason.
     Refused(&'static str),
+    /// The password is refused; another may do.
+    Another,
 }
 
 impl Made {
@@ -56,7 +60,7 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 Entry::Stage => (
                     Some(state.fresh_id()),
                     Some(state.fresh_id()),
-                    named(state).map(|c| c.password),
+                    truth(state).map(|c| c.password),
                 ),
                 Entry::Regenerate => (
                     Some(state.fresh_id()),
@@ -64,14 +68,14 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                     kept.and_then(|k| k.previous),
                 ),
                 Entry::Recover => {
-                    let carried = named(state).ok_or_else(|| conflict("Secret"))?;
+                    let carried = truth(state).ok_or_else(|| conflict("Secret"))?;
                     let rotation = next.rotation.as_ref().ok_or_else(|| conflict("journal"))?;
                     if carried.user != user_index(rotation.pending.as_str()) {
                         return Err(conflict("Secret"));
                     }
                     (Some(carried.password), Some(state.fresh_id()), None)
                 }
-                Entry::RollOut => {
+                Entry::Deliver | Entry::Withdraw | Entry::RollOut => {
                     let kept = kept.ok_or_else(|| conflict("journal"))?;
                     (kept.pending, kept.retiring, kept.previous)
                 }
@@ -118,6 +122,34 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
             let login = *mode == RetireMode::Scramble && state.database.primary[user].login;
             role(state, view, user, Role { verifier, login }, true)
         }
+        Action::Propose { base } => {
+            let (name, credential) = proposal(view, base)?;
+            let source = reachable(state)?;
+            let taken = source.named(name).map(|index| source.versions[index].credential);
+            if taken.is_some_and(|taken| taken != credential) {
+                return Ok(Made::Another);
+            }
+            Made::send(Write::Propose { name, credential })
+        }
+        Action::Sync { version, times } => {
+            let (number, _) = view.pending().ok_or_else(|| unusable("no rotation is running"))?;
+            Made::send(Write::Sync {
+                expected: version.parse().unwrap(),
+                request: Request {
+                    number,
+                    times: *times,
+                    at: state.second(),
+                },
+            })
+        }
+        Action::Flip { version } if state.cluster.source.is_some() => {
+            let (name, credential) = proposal(view, version)?;
+            Made::send(Write::Promote {
+                from: name.base,
+                name,
+                credential,
+            })
+        }
         Action::Flip { version } => {
             let (number, credential) = view.pending().ok_or_else(|| unusable("no rotation is running"))?;
             let nonce = view.journal.as_ref().and_then(|kept| {
@@ -143,7 +175,7 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 .position(|workload| workload.name == consumer.name)
                 .ok_or_else(|| conflict("workload"))?;
             let number = view.pending().map_or(0, |(number, _)| number);
-            let delivered = state.cluster.secret.and_then(|secret| secret.delivered);
+            let delivered = landed(&state.cluster, view.journal.as_ref());
             Made::send(Write::Restart {
                 workload,
                 mark: restart_mark(state.guards, number, delivered),
@@ -167,16 +199,22 @@ fn role(state: &State, view: &View, user: usize, role: Role, retire: bool) -> Re
             seconds: 10,
         });
     }
-    // The SQL layer's own rule, whatever the machine asked for.
-    let carried =
-        named(state).is_some_and(|named| view.pending().is_some_and(|(_, pending)| pending == named));
-    let safe = named(state).is_some_and(|named| {
+    if state.cluster.source.as_ref().is_some_and(|source| !source.up) {
+        return Ok(Made::Refused("StoreUnreachable"));
+    }
+    // The SQL layer's own rule, whatever the machine asked for: about the Secret, and about the store.
+    let safe = |told: Credential| {
+        let carried = view.pending().is_some_and(|(_, pending)| pending == told);
         if retire {
-            carried && named.user != user
+            carried && told.user != user
         } else {
-            carried || named.user != user
+            carried || told.user != user
         }
-    });
+    };
+    let stored = state.cluster.source.as_ref().map(Source::told);
+    // A Secret that is gone tells nobody anything; where the store comes first, it comes back from there.
+    let secret = named(state).map_or(stored.is_some() && !retire, safe);
+    let safe = secret && stored.is_none_or(safe);
     if state.guards.named && !safe {
         return Ok(Made::Refused("UserInUse"));
     }
@@ -184,6 +222,26 @@ fn role(state: &State, view: &View, user: usize, role: Role, retire: bool) -> Re
         return Ok(Made::Refused("DatabaseUnreachable"));
     }
     Made::send(Write::Role { user, role, retire })
+}
+
+fn proposal(view: &View, base: &str) -> Result<(Name, Credential), Error> {
+    let (number, credential) = view.pending().ok_or_else(|| unusable("no rotation is running"))?;
+    let kept = view.journal.as_ref();
+    let rejected = kept.and_then(|kept| Some(kept.journal()?.rotation.as_ref()?.rejected));
+    let name = Name {
+        number,
+        rejected: rejected.unwrap_or(0),
+        base: base.parse().unwrap(),
+    };
+    Ok((name, credential))
+}
+
+/// The source of truth: the store, where that comes first.
+fn truth(state: &State) -> Option<Credential> {
+    match &state.cluster.source {
+        Some(source) => Some(source.told()),
+        None => named(state),
+    }
 }
 
 fn unusable(what: &str) -> Error {
@@ -257,6 +315,48 @@ pub fn land(state: &mut State, write: &Write) -> Result<(), Error> {
             put_secret(state, *credential, Some(delivered));
             state.ledger.delivered = Some(*credential);
         }
+        Write::Propose { name, credential } => {
+            let source = reachable(state)?;
+            match source.named(*name) {
+                Some(index) if source.versions[index].credential == *credential => {}
+                Some(_) => return Err(conflict("version")),
+                None => write_version(
+                    state,
+                    Version {
+                        name: Some(*name),
+                        credential: *credential,
+                    },
+                ),
+            }
+        }
+        Write::Promote {
+            from,
+            name,
+            credential,
+        } => {
+            let source = reachable(state)?;
+            let Some(to) = source.named(*name) else {
+                return Err(conflict("version"));
+            };
+            if source.versions[to].credential != *credential {
+                return Err(conflict("version"));
+            }
+            if source.current == to {
+                return Ok(());
+            }
+            if source.current != *from {
+                return Err(conflict("secret in the store"));
+            }
+            promote(state, to);
+            state.ledger.delivered = Some(*credential);
+        }
+        Write::Sync { expected, request } => {
+            let found = state.cluster.source.as_ref().map(|source| source.revision);
+            if state.guards.version && found != Some(*expected) {
+                return Err(conflict("ExternalSecret"));
+            }
+            ask(state, Some(*request));
+        }
         Write::Restart { workload, mark } => restart(state, *workload, Some(*mark)),
         Write::Role { user, role, .. } => {
             if !state.database.up {
@@ -287,12 +387,66 @@ pub fn land(state: &mut State, write: &Write) -> Result<(), Error> {
     Ok(())
 }
 
+fn reachable(state: &State) -> Result<&Source, Error> {
+    let source = state.cluster.source.as_ref().filter(|source| source.up);
+    source.ok_or_else(|| unusable("the store cannot be reached"))
+}
+
+/// Writes a version that nobody reads yet.
+pub fn write_version(state: &mut State, version: Version) {
+    state.about_to_change();
+    if let Some(source) = &mut state.cluster.source {
+        source.versions.push(version);
+    }
+}
+
+/// Makes another version current.
+pub fn promote(state: &mut State, to: usize) {
+    state.about_to_change();
+    if let Some(source) = &mut state.cluster.source {
+        source.previous = source.current;
+        source.current = to;
+        source.unsettled = true;
+        state.ledger.told.insert(source.versions[to].credential);
+    }
+}
+
+/// Asks the operator to sync.
+pub fn ask(state: &mut State, request: Option<Request>) {
+    state.about_to_change();
+    let revision = state.cluster.revision;
+    if let Some(source) = &mut state.cluster.source {
+        source.revision = revision;
+        source.request = request.or(source.request);
+        source.asked = true;
+    }
+}
+
+/// The operator copies what the store shows it.
+pub fn sync(state: &mut State, late: bool) {
+    let Some(source) = &mut state.cluster.source else {
+        return;
+    };
+    source.asked = false;
+    source.unsettled = false;
+    let shown = if late { source.previous } else { source.current };
+    let credential = source.versions[shown].credential;
+    if state
+        .cluster
+        .secret
+        .is_none_or(|secret| secret.credential != credential)
+    {
+        put_secret(state, credential, None);
+    }
+}
+
 /// Gives the Secret another content.
 pub fn put_secret(state: &mut State, credential: Credential, delivered: Option<Delivery>) {
     state.about_to_change();
     state.cluster.secret = Some(AppSecret {
         revision: state.cluster.revision,
         credential,
+        written: state.second(),
         delivered,
     });
     state.ledger.told.insert(credential);
@@ -362,6 +516,9 @@ pub fn lifetime(state: &State, write: &Write) -> i64 {
         | Write::Terminate { .. }
         | Write::Journal { .. }
         | Write::Secret { .. }
+        | Write::Propose { .. }
+        | Write::Promote { .. }
+        | Write::Sync { .. }
         | Write::Restart { .. }
         | Write::Status { .. } => super::data::API_DEADLINE,
     }

@@ -79,8 +79,10 @@ fn needed(policy: &Policy, consumers: &[Consumer]) -> Vec<Right> {
         secret("create", &journal),
         secret("patch", &journal),
         secret("update", &journal),
-        secret("patch", policy.delivery.target.secret.as_str()),
     ];
+    if policy.delivery.source().is_none() {
+        rights.push(secret("patch", policy.delivery.target.secret.as_str()));
+    }
     if policy.restart.mode != RestartMode::None {
         let found = [
             (TargetKind::Deployment, "deployments"),

@@ -224,7 +224,12 @@ impl About<'_> {
     /// Those of our keys that this manager owns.
     fn keys_of(&self, entry: &ManagedFieldsEntry) -> Vec<&str> {
         let target = &self.policy.delivery.target;
-        let templates = self.policy.delivery.templates.iter().map(|(key, _)| key.as_str());
+        let templates = self
+            .policy
+            .delivery
+            .templates()
+            .iter()
+            .map(|(key, _)| key.as_str());
         let owns = |key: &str| {
             let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
             fields.is_some_and(|fields| {

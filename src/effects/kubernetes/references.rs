@@ -8,7 +8,7 @@ use super::secret::text;
 use crate::api::spec::CaKind;
 use crate::effects::Error;
 use crate::machine::facts::Finding;
-use crate::policy::{CaSource, Policy, Tls};
+use crate::policy::{CaSource, Policy, SecretKeyPair, Tls};
 use crate::sensitive::Sensitive;
 
 /// Credential of the administrator.
@@ -25,8 +25,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server could not be asked, or does not allow it.
-    pub async fn administrator(&self, policy: &Policy) -> Result<Result<Administrator, Finding>, Error> {
-        let keys = &policy.database.admin;
+    pub async fn administrator(&self, keys: &SecretKeyPair) -> Result<Result<Administrator, Finding>, Error> {
         let secret: Option<Secret> = self.get(keys.secret.as_str()).await?;
         let absent = |problem: &str| {
             finding(

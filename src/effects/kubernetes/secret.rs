@@ -14,6 +14,7 @@ use super::{Cluster, found, settled};
 use crate::api::{DELIVERED_BY, DELIVERED_FOR, FIELD_MANAGER};
 use crate::effects::{Error, Outcome};
 use crate::machine::facts::{Delivered, SecretSeen};
+use crate::machine::journal::Landing;
 use crate::policy::Policy;
 use crate::policy::target::RoleName;
 use crate::sensitive::Sensitive;
@@ -59,12 +60,14 @@ impl Cluster {
             password: text(&live, &keys.password_key).map(|password| Sensitive::new(password.to_owned())),
             live,
         };
+        let (delivered, landing) = delivered(&app.live, &policy.uid).unzip();
         let seen = SecretSeen::Present {
             user: app.user.clone(),
             carries_pending: pending
                 .is_some_and(|(user, password)| carries(policy, &app.live, user, password)),
             version: guard(&app.live.metadata),
-            delivered: delivered(&app.live, &policy.uid),
+            landing,
+            delivered,
         };
         Ok((seen, Some(app)))
     }
@@ -94,7 +97,8 @@ impl Cluster {
                 "not writing {secret}: its version is unknown"
             )));
         };
-        let mut annotations = BTreeMap::from([(DELIVERED_BY, format!("{}/{}", policy.uid, delivery.number))]);
+        let mark = format!("{}/{}/{version}", policy.uid, delivery.number);
+        let mut annotations = BTreeMap::from([(DELIVERED_BY, mark)]);
         if let Some(nonce) = delivery.nonce {
             annotations.insert(DELIVERED_FOR, nonce.to_owned());
         }
@@ -135,7 +139,7 @@ pub(super) fn rendered<'a>(
         (target.username_key.as_str(), Sensitive::new(user.to_owned())),
         (target.password_key.as_str(), Sensitive::new(password.to_owned())),
     ]);
-    for (key, template) in &policy.delivery.templates {
+    for (key, template) in policy.delivery.templates() {
         keys.insert(key, Sensitive::new(template.render(user, password)));
     }
     keys
@@ -153,15 +157,20 @@ fn carries(policy: &Policy, live: &Secret, user: &RoleName, password: &Sensitive
 }
 
 /// The mark of a delivery, when it is one of this policy's.
-fn delivered(live: &Secret, uid: &str) -> Option<Delivered> {
+fn delivered(live: &Secret, uid: &str) -> Option<(Delivered, Landing)> {
     let annotations = live.metadata.annotations.as_ref()?;
-    let (owner, number) = annotations.get(DELIVERED_BY)?.rsplit_once('/')?;
-    (owner == uid).then_some(())?;
-    Some(Delivered {
+    let (delivery, replaced) = annotations.get(DELIVERED_BY)?.rsplit_once('/')?;
+    let (owner, number) = delivery.rsplit_once('/')?;
+    (owner == uid && !replaced.is_empty()).then_some(())?;
+    let delivered = Delivered {
         number: number.parse().ok()?,
         nonce: annotations.get(DELIVERED_FOR).cloned(),
+    };
+    let landing = Landing {
         at: applied_at(live)?,
-    })
+        id: replaced.to_owned(),
+    };
+    Some((delivered, landing))
 }
 
 /// When the API server last took an apply of ours that changed something: its own clock, like that of every pod's

@@ -2,25 +2,70 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::Live;
 use crate::api;
 use crate::effects::kubernetes::secret::AppSecret;
 use crate::effects::postgres::{self, Credential, Server, Wanted};
+use crate::effects::store::{Document, Store as _, rotation_of};
 use crate::effects::{Error, World as _, neighbours};
-use crate::machine::decide::poll_interval;
-use crate::machine::facts::{Consumer, Finding, Login, Preflight, Previous, SecretSeen, Sessions};
-use crate::policy::Policy;
+use crate::machine::facts::{
+    Consumer, Finding, Login, OperatorSeen, Preflight, Previous, SecretSeen, Sessions, StoreSeen,
+};
+use crate::machine::journal::Landing;
+use crate::machine::poll_interval;
 use crate::policy::target::RoleName;
+use crate::policy::{Admin, Policy, Route, StoredSecret};
 
 impl Live<'_> {
     pub(super) async fn secret(&self, policy: &Policy) -> Result<(SecretSeen, Option<AppSecret>), Error> {
+        let material = self.material();
         let pending = self
             .rotation()
-            .zip(self.material())
+            .zip(material)
             .map(|((_, r), m)| (&r.pending, &m.pending_password));
-        self.cluster.see(policy, pending).await
+        match &policy.delivery.route {
+            Route::Direct { .. } => self.cluster.see(policy, pending).await,
+            Route::StoreFirst { .. } => {
+                let previous = material.and_then(|m| m.previous_password.as_ref());
+                self.cluster.see_synced(policy, pending, previous).await
+            }
+        }
+    }
+
+    pub(super) async fn store(&mut self, policy: &Policy) -> Result<StoreSeen, Error> {
+        let Some(source) = policy.delivery.source() else {
+            return Err(Error::Unusable("the policy names no store".into()));
+        };
+        let document = match self.document(source).await? {
+            Ok(document) => document,
+            Err(finding) => return Ok(StoreSeen::Unusable(finding)),
+        };
+        let running = self.rotation().zip(self.material());
+        Ok(StoreSeen::Present {
+            user: RoleName::new(document.user()).ok(),
+            carries_pending: running
+                .is_some_and(|((_, r), m)| document.carries(r.pending.as_str(), &m.pending_password)),
+            version: document.version().to_owned(),
+            number: rotation_of(document.version(), &policy.uid),
+        })
+    }
+
+    /// What the store says is current; a finding when no rotation could use it.
+    pub(super) async fn document(
+        &mut self,
+        source: &StoredSecret,
+    ) -> Result<Result<Document, Finding>, Error> {
+        if let Some(document) = &self.document {
+            return Ok(Ok(document.clone()));
+        }
+        let read = self.hands.stores.open(source).current().await?;
+        self.document = read.as_ref().ok().cloned();
+        Ok(read)
+    }
+
+    pub(super) async fn operator(&self, policy: &Policy) -> Result<OperatorSeen, Error> {
+        let (journal, ..) = self.running()?;
+        self.cluster.operator(policy, journal.number).await
     }
 
     /// The server, or why it cannot even be tried.
@@ -41,31 +86,33 @@ impl Live<'_> {
             Ok(server) => server,
             Err(finding) => return Ok(Err(finding)),
         };
-        let admin = self.cluster.administrator(policy).await?;
+        let admin = match &policy.database.admin {
+            Admin::Secret(keys) => self.cluster.administrator(keys).await?,
+            Admin::Stored(source) => self.hands.stores.administrator(source).await?,
+        };
         Ok(admin.and_then(|admin| match RoleName::new(&admin.user) {
-            Ok(user) => Ok((server, Credential { user, password: admin.password })),
-            Err(problem) => Err(Finding {
-                blocks: true,
-                reason: "AdminUnusable",
-                message: format!(
-                    "Secret {}/{} names no possible administrator: {problem}. Put the right user name under its key {}: kubectl -n {} edit secret {}",
-                    policy.namespace,
-                    policy.database.admin.secret,
-                    policy.database.admin.username_key,
-                    policy.namespace,
-                    policy.database.admin.secret
-                ),
-            }),
+            Ok(user) => Ok((
+                server,
+                Credential {
+                    user,
+                    password: admin.password,
+                },
+            )),
+            Err(problem) => Err(unusable_administrator(policy, &problem)),
         }))
     }
 
-    pub(super) async fn preflight(&self, policy: &Policy) -> Result<Preflight, Error> {
-        let (seen, app) = self.secret(policy).await?;
-        let active = match &seen {
-            SecretSeen::Present { user: Some(user), .. } if policy.pair.contains(user) => Some(user.clone()),
-            SecretSeen::Present { .. } | SecretSeen::Missing => None,
+    pub(super) async fn preflight(&mut self, policy: &Policy) -> Result<Preflight, Error> {
+        let (_, app) = self.secret(policy).await?;
+        let (credential, mut findings) = match policy.delivery.source() {
+            None => (
+                app.as_ref().and_then(credential),
+                self.cluster.delivery_findings(policy, app.as_ref()),
+            ),
+            Some(source) => self.stored(policy, source, app.as_ref()).await?,
         };
-        let mut findings = self.cluster.delivery_findings(policy, app.as_ref());
+        let credential = credential.filter(|credential| policy.pair.contains(&credential.user));
+        let active = credential.as_ref().map(|credential| credential.user.clone());
         findings.extend(neighbours::findings(
             policy,
             self.hands.policies.state().iter().map(AsRef::as_ref),
@@ -81,11 +128,6 @@ impl Live<'_> {
         match self.administered(policy).await? {
             Err(finding) => findings.push(finding),
             Ok((server, admin)) => {
-                let password = app.and_then(|app| app.password);
-                let credential = active
-                    .clone()
-                    .zip(password)
-                    .map(|(user, password)| Credential { user, password });
                 let (found, server_identity) =
                     postgres::preflight(&server, &admin, Wanted::by(policy, credential.as_ref())).await;
                 findings.extend(found);
@@ -98,6 +140,42 @@ impl Live<'_> {
             identity,
             findings,
         })
+    }
+
+    /// What the store says is current, and what stands in the way of bringing another credential from there into the
+    /// application Secret.
+    async fn stored(
+        &mut self,
+        policy: &Policy,
+        source: &StoredSecret,
+        app: Option<&AppSecret>,
+    ) -> Result<(Option<Credential>, Vec<Finding>), Error> {
+        let mut findings = Vec::new();
+        let document = match self.document(source).await? {
+            Ok(document) => Some(document),
+            Err(finding) => {
+                findings.push(finding);
+                None
+            }
+        };
+        let store = self.hands.stores.open(source);
+        findings.extend(store.findings(document.as_ref()).await);
+        findings.extend(self.cluster.operator_findings(policy, app).await?);
+        let Some(document) = document else {
+            return Ok((None, findings));
+        };
+        let Some(user) = RoleName::new(document.user())
+            .ok()
+            .filter(|user| policy.pair.contains(user))
+        else {
+            findings.push(names_stranger(policy, source, document.user()));
+            return Ok((None, findings));
+        };
+        if app.is_some_and(|app| !app.carries(policy, &user, document.password())) {
+            findings.push(behind_store(policy, source));
+        }
+        let password = document.password().clone();
+        Ok((Some(Credential { user, password }), findings))
     }
 
     pub(super) async fn pending_login(&self, policy: &Policy) -> Result<Login, Error> {
@@ -140,15 +218,23 @@ impl Live<'_> {
 
     pub(super) async fn consumers(&self, policy: &Policy) -> Result<Vec<Consumer>, Error> {
         let (journal, ..) = self.running()?;
-        let delivered_at = self.delivered_at(policy).await?;
-        let mark = api::restart_mark(&policy.uid, journal.number, delivered_at);
-        Ok(self.cluster.workloads().await?.judge(policy, &mark, delivered_at))
+        let landing = self.landing(policy).await?;
+        let mark = api::restart_mark(
+            &policy.uid,
+            journal.number,
+            landing.as_ref().map(|l| l.id.as_str()),
+        );
+        let workloads = self.cluster.workloads().await?;
+        Ok(workloads.judge(policy, &mark, landing.map(|landing| landing.at)))
     }
 
-    /// When the API server took the delivery; none when what is there was written by somebody else.
-    pub(super) async fn delivered_at(&self, policy: &Policy) -> Result<Option<Timestamp>, Error> {
+    /// The delivery that consumers are judged by; none when what is there was written by somebody else.
+    pub(super) async fn landing(&self, policy: &Policy) -> Result<Option<Landing>, Error> {
+        if policy.delivery.source().is_some() {
+            return Ok(self.running()?.1.delivered.clone());
+        }
         Ok(match self.secret(policy).await?.0 {
-            SecretSeen::Present { delivered, .. } => delivered.map(|delivered| delivered.at),
+            SecretSeen::Present { landing, .. } => landing,
             SecretSeen::Missing => None,
         })
     }
@@ -182,5 +268,67 @@ impl Live<'_> {
             .series
             .poll(&policy.uid, journal.number, laggards.is_empty(), gap, self.now());
         Ok(Sessions::Counted { laggards, quiet })
+    }
+}
+
+/// What the application Secret carries, when that can be a credential.
+pub(super) fn credential(app: &AppSecret) -> Option<Credential> {
+    Some(Credential {
+        user: app.user.clone()?,
+        password: app.password.clone()?,
+    })
+}
+
+fn names_stranger(policy: &Policy, source: &StoredSecret, user: &str) -> Finding {
+    Finding {
+        blocks: true,
+        reason: "StoreNamesStranger",
+        message: format!(
+            "secret {id} in region {region} names the user {user:?} under its property {key}, which is none of {} and {}. Put the credential that the applications use now there: aws secretsmanager put-secret-value --region {region} --secret-id {id}",
+            policy.pair.0,
+            policy.pair.1,
+            id = source.id,
+            region = source.region,
+            key = source.username_key,
+        ),
+    }
+}
+
+/// Until it is there, nobody knows whether a sync works at all.
+fn behind_store(policy: &Policy, source: &StoredSecret) -> Finding {
+    let (namespace, secret) = (&policy.namespace, &policy.delivery.target.secret);
+    let name = match &policy.delivery.route {
+        Route::Direct { .. } => "",
+        Route::StoreFirst { external_secret, .. } => external_secret,
+    };
+    Finding {
+        blocks: true,
+        reason: "SecretBehindStore",
+        message: format!(
+            "Secret {namespace}/{secret} does not carry the credential that secret {} in region {} names as current. Have it synced: kubectl -n {namespace} annotate --overwrite externalsecret {name} {}=$(date +%s)",
+            source.id,
+            source.region,
+            api::FORCE_SYNC,
+        ),
+    }
+}
+
+fn unusable_administrator(policy: &Policy, problem: &str) -> Finding {
+    let namespace = &policy.namespace;
+    let message = match &policy.database.admin {
+        Admin::Secret(keys) => format!(
+            "Secret {namespace}/{secret} names no possible administrator: {problem}. Put the right user name under its key {}: kubectl -n {namespace} edit secret {secret}",
+            keys.username_key,
+            secret = keys.secret,
+        ),
+        Admin::Stored(source) => format!(
+            "secret {} in region {} names no possible administrator: {problem}. Put the right user name under its property {}: aws secretsmanager put-secret-value --region {} --secret-id {}",
+            source.id, source.region, source.username_key, source.region, source.id
+        ),
+    };
+    Finding {
+        blocks: true,
+        reason: "AdminUnusable",
+        message,
     }
 }

@@ -1,5 +1,6 @@
 //! The real world: puts the adapters together, and wraps every write in the same fence.
 
+mod guards;
 mod looks;
 mod writes;
 
@@ -19,6 +20,7 @@ use super::kubernetes::Cluster;
 use super::kubernetes::journal::{JournalSecret, Material};
 use super::leadership::Leadership;
 use super::series::Series;
+use super::store::{Document, Stores};
 use super::{Error, Fresh, Outcome, Seen, World};
 use crate::api::RotationPolicy;
 use crate::machine::journal::{Journal, Rotation};
@@ -40,6 +42,7 @@ pub struct Hands {
     policies: Store<RotationPolicy>,
     identity: String,
     metrics: Arc<Metrics>,
+    stores: Stores,
     series: Series,
     shown: Mutex<HashMap<String, Instant>>,
     #[cfg(feature = "fault-injection")]
@@ -54,6 +57,7 @@ impl Hands {
         identity: &str,
         leadership: Leadership,
         policies: Store<RotationPolicy>,
+        stores: Stores,
         metrics: Arc<Metrics>,
         #[cfg(feature = "fault-injection")] fault: Fault,
     ) -> Self {
@@ -63,6 +67,7 @@ impl Hands {
             leadership,
             policies,
             metrics,
+            stores,
             series: Series::default(),
             shown: Mutex::default(),
             #[cfg(feature = "fault-injection")]
@@ -80,6 +85,7 @@ impl Hands {
             name: policy.name_any(),
             object: None,
             journal: None,
+            document: None,
         }
     }
 }
@@ -91,6 +97,9 @@ pub struct Live<'a> {
     name: String,
     object: Option<RotationPolicy>,
     journal: Option<JournalSecret>,
+    /// What the store said is current, in this turn. A version never changes, and the flip is guarded by it, so it may
+    /// serve until then.
+    document: Option<Document>,
 }
 
 impl World for Live<'_> {
@@ -118,6 +127,8 @@ impl World for Live<'_> {
     async fn look(&mut self, policy: &Policy, query: Query) -> Result<Seen, Error> {
         Ok(match query {
             Query::Secret => Seen::Secret(self.secret(policy).await?.0),
+            Query::Store => Seen::Store(self.store(policy).await?),
+            Query::Operator => Seen::Operator(self.operator(policy).await?),
             Query::Preflight => Seen::Preflight(self.preflight(policy).await?),
             Query::Pending => Seen::Pending(self.pending_login(policy).await?),
             Query::Previous => Seen::Previous(self.previous_login(policy).await?),
@@ -134,7 +145,7 @@ impl World for Live<'_> {
             .filter(|left| *left > ENOUGH)
             .ok_or(Error::Fenced)?;
         let label = action.label();
-        if matches!(action, Action::Flip { .. }) {
+        if delivers(action) {
             // Somebody had put the old credential back, or it is the first delivery: what was quiet before says
             // nothing about the pods that took it.
             self.hands.series.end(&policy.uid);
@@ -151,6 +162,9 @@ impl World for Live<'_> {
             });
         #[cfg(feature = "fault-injection")]
         self.hands.fault.after().await;
+        if !prepares(action) {
+            self.document = None;
+        }
         let outcome = match &written {
             Ok(Outcome::Done) => "done",
             Ok(Outcome::Refused(_)) => "refused",
@@ -194,6 +208,33 @@ impl World for Live<'_> {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(uid, Instant::now());
         Ok(())
+    }
+}
+
+/// Whether pods that start from now on may hold another credential than those before.
+fn delivers(action: &Action) -> bool {
+    match action {
+        Action::Flip { .. } => true,
+        Action::Record { entry, .. } => matches!(entry, Entry::Deliver | Entry::Withdraw),
+        Action::SetVerifier { .. }
+        | Action::Propose { .. }
+        | Action::Sync { .. }
+        | Action::Restart { .. }
+        | Action::Terminate { .. }
+        | Action::Retire { .. } => false,
+    }
+}
+
+/// Whether the write comes before the flip and leaves what is current as it is.
+fn prepares(action: &Action) -> bool {
+    match action {
+        Action::SetVerifier { .. } | Action::Propose { .. } => true,
+        Action::Record { entry, .. } => matches!(entry, Entry::Stage | Entry::Regenerate),
+        Action::Flip { .. }
+        | Action::Sync { .. }
+        | Action::Restart { .. }
+        | Action::Terminate { .. }
+        | Action::Retire { .. } => false,
     }
 }
 

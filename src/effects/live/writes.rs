@@ -3,24 +3,27 @@
 use std::time::Duration;
 
 use super::Live;
+use super::guards::Purpose;
+use super::looks::credential;
 use crate::api;
 use crate::api::spec::RetireMode;
 use crate::effects::ambient::Ambient;
 use crate::effects::kubernetes::journal::Material;
-use crate::effects::kubernetes::secret::{AppSecret, Delivery};
-use crate::effects::postgres::{self, Change, Verifier};
-use crate::effects::{Error, Outcome};
+use crate::effects::kubernetes::secret::Delivery;
+use crate::effects::postgres::{self, Change, Credential, Verifier};
+use crate::effects::store::{Store as _, version_id};
+use crate::effects::{Error, Outcome, World as _};
 use crate::machine::Action;
-use crate::machine::facts::{Finding, Refused, SecretSeen};
+use crate::machine::facts::Refused;
 use crate::machine::journal::{Journal, Rotation, Trigger};
 use crate::machine::step::Entry;
-use crate::policy::Policy;
 use crate::policy::target::RoleName;
+use crate::policy::{Policy, StoredSecret};
 use crate::sensitive::Sensitive;
 
 impl Live<'_> {
     pub(super) async fn write(
-        &self,
+        &mut self,
         policy: &Policy,
         action: &Action,
         left: Duration,
@@ -28,6 +31,10 @@ impl Live<'_> {
         match action {
             Action::Record { entry, next } => self.record(policy, *entry, next).await,
             Action::SetVerifier { user } => self.set_verifier(policy, user, left).await,
+            Action::Propose { base } => self.propose(policy, base, left).await,
+            Action::Flip { version } if policy.delivery.source().is_some() => {
+                self.promote(policy, version, left).await
+            }
             Action::Flip { version } => {
                 let (journal, rotation, material) = self.running()?;
                 let nonce = match &rotation.trigger {
@@ -45,10 +52,19 @@ impl Live<'_> {
                     .flip(policy, delivery, &rotation.pending, &material.pending_password)
                     .await
             }
+            Action::Sync { version, times } => {
+                let (journal, ..) = self.running()?;
+                let request = api::sync_request(&policy.uid, journal.number, *times, self.now());
+                self.cluster.ask_sync(version, &request).await
+            }
             Action::Restart { consumer, uid } => {
                 let (journal, ..) = self.running()?;
-                let delivered_at = self.delivered_at(policy).await?;
-                let mark = api::restart_mark(&policy.uid, journal.number, delivered_at);
+                let landing = self.landing(policy).await?;
+                let mark = api::restart_mark(
+                    &policy.uid,
+                    journal.number,
+                    landing.as_ref().map(|l| l.id.as_str()),
+                );
                 self.cluster
                     .restart(consumer, uid, &api::restart_key(&policy.name), &mark)
                     .await
@@ -61,13 +77,40 @@ impl Live<'_> {
         }
     }
 
-    async fn record(&self, policy: &Policy, entry: Entry, next: &Journal) -> Result<Outcome, Error> {
-        let Some(journal) = &self.journal else {
-            return Err(Error::Unusable("the journal was not loaded".into()));
+    async fn propose(&mut self, policy: &Policy, base: &str, left: Duration) -> Result<Outcome, Error> {
+        let source = source(policy)?;
+        let document = match self.document(source).await? {
+            Ok(document) => document,
+            Err(finding) => return Ok(Outcome::Refused(Refused::Otherwise(finding))),
         };
+        if document.version() != base {
+            return Err(Error::Conflict {
+                what: format!("secret {}", source.id),
+            });
+        }
+        let (journal, rotation, material) = self.running()?;
+        let version = version_id(&policy.uid, journal.number, rotation.rejected, base);
+        let password = &material.pending_password;
+        let store = self.hands.stores.open(source);
+        store
+            .propose(&document, &rotation.pending, password, &version, left)
+            .await
+    }
+
+    async fn promote(&self, policy: &Policy, base: &str, left: Duration) -> Result<Outcome, Error> {
+        let (journal, rotation, material) = self.running()?;
+        let version = version_id(&policy.uid, journal.number, rotation.rejected, base);
+        let password = &material.pending_password;
+        let store = self.hands.stores.open(source(policy)?);
+        store
+            .promote(base, &rotation.pending, password, &version, left)
+            .await
+    }
+
+    async fn record(&mut self, policy: &Policy, entry: Entry, next: &Journal) -> Result<Outcome, Error> {
         let material = match entry {
             Entry::Adopt | Entry::Reschedule | Entry::Finish => None,
-            Entry::RollOut => self.material().cloned(),
+            Entry::Deliver | Entry::Withdraw | Entry::RollOut => self.material().cloned(),
             Entry::Stage => Some(self.stage(policy, next).await?),
             Entry::Recover => Some(self.recover(policy, next).await?),
             Entry::Regenerate => {
@@ -80,6 +123,9 @@ impl Live<'_> {
                 })
             }
         };
+        let Some(journal) = &self.journal else {
+            return Err(Error::Unusable("the journal was not loaded".into()));
+        };
         self.cluster
             .record(policy, journal, next, material.as_ref())
             .await
@@ -87,7 +133,7 @@ impl Live<'_> {
 
     /// A new credential for the standby, a verifier that nobody has the password of for the active user, and the
     /// active user's present password, to prove at the end that it is refused.
-    async fn stage(&self, policy: &Policy, next: &Journal) -> Result<Material, Error> {
+    async fn stage(&mut self, policy: &Policy, next: &Journal) -> Result<Material, Error> {
         let present = self.delivered_password(policy, next).await?;
         let (pending_password, pending_verifier) = fresh_password(policy);
         Ok(Material {
@@ -99,7 +145,7 @@ impl Live<'_> {
     }
 
     /// What was delivered is the pending credential; the old password is not known any more.
-    async fn recover(&self, policy: &Policy, next: &Journal) -> Result<Material, Error> {
+    async fn recover(&mut self, policy: &Policy, next: &Journal) -> Result<Material, Error> {
         let present = self.delivered_password(policy, next).await?;
         let pending_verifier = Verifier::compute(&present).sensitive().clone();
         Ok(Material {
@@ -110,40 +156,46 @@ impl Live<'_> {
         })
     }
 
-    /// The password in the application Secret, as long as that still names the user the journal is about to rely on.
-    async fn delivered_password(&self, policy: &Policy, next: &Journal) -> Result<Sensitive, Error> {
+    /// The password in the source of truth, as long as that still names the user the journal is about to rely on.
+    async fn delivered_password(&mut self, policy: &Policy, next: &Journal) -> Result<Sensitive, Error> {
         let expected = next.rotation.as_ref().map(|r| match r.trigger {
             Trigger::Recovery => &r.pending,
             Trigger::RotateNow(_) | Trigger::Schedule(_) | Trigger::CatchUp(_) => &r.retiring,
         });
-        match self.secret(policy).await? {
-            (
-                SecretSeen::Present { user: Some(user), .. },
-                Some(AppSecret {
-                    password: Some(password),
-                    ..
-                }),
-            ) if Some(&user) == expected => Ok(password),
-            (SecretSeen::Present { .. } | SecretSeen::Missing, _) => Err(Error::Conflict {
-                what: format!("Secret {}/{}", policy.namespace, policy.delivery.target.secret),
-            }),
+        let (what, credential) = match policy.delivery.source() {
+            None => {
+                let app = self.secret(policy).await?.1;
+                let what = format!("Secret {}/{}", policy.namespace, policy.delivery.target.secret);
+                (what, app.as_ref().and_then(credential))
+            }
+            Some(source) => {
+                let document = self.document(source).await?.ok();
+                let credential = document.and_then(|document| {
+                    let user = RoleName::new(document.user()).ok()?;
+                    let password = document.password().clone();
+                    Some(Credential { user, password })
+                });
+                (format!("secret {}", source.id), credential)
+            }
+        };
+        match credential {
+            Some(credential) if Some(&credential.user) == expected => Ok(credential.password),
+            Some(_) | None => Err(Error::Conflict { what }),
         }
     }
 
-    async fn set_verifier(&self, policy: &Policy, user: &RoleName, left: Duration) -> Result<Outcome, Error> {
-        let (_, rotation, material) = self.running()?;
+    async fn set_verifier(
+        &mut self,
+        policy: &Policy,
+        user: &RoleName,
+        left: Duration,
+    ) -> Result<Outcome, Error> {
         // Whatever was decided above: the user that applications are told to be is changed only to the password that
         // they are told to use.
-        match self.secret(policy).await?.0 {
-            SecretSeen::Present {
-                carries_pending: true,
-                ..
-            } => {}
-            SecretSeen::Present {
-                user: Some(named), ..
-            } if named != *user => {}
-            SecretSeen::Present { .. } | SecretSeen::Missing => return Ok(named_by_secret(policy, user)),
+        if let Some(refusal) = self.in_use(policy, user, Purpose::Serve).await? {
+            return Ok(refusal);
         }
+        let (_, rotation, material) = self.running()?;
         // A user that was retired with NOLOGIN gets its right to log in back with its new password, in one statement.
         let login = (policy.retire.mode == RetireMode::NoLogin).then_some(true);
         self.change(policy, user, &material.pending_verifier, login, rotation, left)
@@ -151,21 +203,18 @@ impl Live<'_> {
     }
 
     async fn retire(
-        &self,
+        &mut self,
         policy: &Policy,
         user: &RoleName,
         mode: RetireMode,
         left: Duration,
     ) -> Result<Outcome, Error> {
-        let (_, rotation, material) = self.running()?;
-        match self.secret(policy).await?.0 {
-            SecretSeen::Present {
-                carries_pending: true,
-                user: Some(named),
-                ..
-            } if named != *user => {}
-            SecretSeen::Present { .. } | SecretSeen::Missing => return Ok(named_by_secret(policy, user)),
+        // Afresh, whatever was seen in this turn: this is the write that cannot be taken back.
+        self.document = None;
+        if let Some(refusal) = self.in_use(policy, user, Purpose::Retire).await? {
+            return Ok(refusal);
         }
+        let (_, rotation, material) = self.running()?;
         let login = (mode == RetireMode::NoLogin).then_some(false);
         self.change(policy, user, &material.retiring_verifier, login, rotation, left)
             .await
@@ -203,13 +252,9 @@ fn fresh_password(policy: &Policy) -> (Sensitive, Sensitive) {
     (password, verifier)
 }
 
-fn named_by_secret(policy: &Policy, user: &RoleName) -> Outcome {
-    Outcome::Refused(Refused::Otherwise(Finding {
-        blocks: true,
-        reason: "UserInUse",
-        message: format!(
-            "refusing to change user {user}: Secret {}/{} names it now, or carries a password that Tandem did not put there. See who wrote it: kubectl -n {} get secret {} --show-managed-fields -o yaml",
-            policy.namespace, policy.delivery.target.secret, policy.namespace, policy.delivery.target.secret
-        ),
-    }))
+fn source(policy: &Policy) -> Result<&StoredSecret, Error> {
+    policy
+        .delivery
+        .source()
+        .ok_or_else(|| Error::Unusable("the policy names no store".into()))
 }

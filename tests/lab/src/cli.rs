@@ -56,6 +56,14 @@ impl Kept {
     }
 }
 
+/// Builds what only some tests need.
+///
+/// # Errors
+/// With what the compiler said.
+pub fn build_ahead() -> Result<()> {
+    crate::host::programs::build_ahead()
+}
+
 /// Stops the lab, whoever uses it, and says whether there was one.
 ///
 /// # Errors

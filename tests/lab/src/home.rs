@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use serde::{Deserialize, Serialize};
 
+use crate::progress::Progress;
+
 /// The variable that puts a lab elsewhere, so that two can run side by side.
 pub const DIRECTORY_VARIABLE: &str = "TANDEM_LAB_DIR";
 const DEFAULT_DIRECTORY: &str = "/tmp/tandem-lab";
@@ -156,6 +158,16 @@ impl Home {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Waits until nobody else of this lab does the named thing. Others wait as long as the returned file is open.
+    pub(crate) fn alone(&self, name: &str) -> Result<File> {
+        let path = self.join(format!("{name}.lock"));
+        let file = open(&path)?;
+        let _waiting = Progress::start(format!("waiting for another test to finish with {name}"));
+        file.lock()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(file)
     }
 
     /// Whether a supervisor runs in this directory.

@@ -106,6 +106,7 @@ fn ensure_running(home: &Home, binary: &Path) -> Result<()> {
     if !home.is_supervised() {
         // Here and not in the supervisor, so that whoever waits sees what for.
         host::prepare()?;
+        host::prepare_ahead(binary)?;
     }
     let _progress = Progress::start("starting the cluster");
     let mut started = false;

@@ -104,6 +104,14 @@ impl Lab {
     /// # Errors
     /// When there is no such account.
     pub async fn client_as(&self, namespace: &str, service_account: &str) -> Result<Client> {
+        let kubeconfig = self.kubeconfig_as(namespace, service_account).await?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        namespace.clone_into(&mut config.default_namespace);
+        Ok(Client::try_from(config)?)
+    }
+
+    /// The rights of a service account for a program of their own.
+    pub(crate) async fn kubeconfig_as(&self, namespace: &str, service_account: &str) -> Result<Kubeconfig> {
         let accounts: Api<v1::ServiceAccount> = Api::namespaced(self.admin(), namespace);
         let (params, request) = (PostParams::default(), TokenRequest::default());
         let asked = accounts
@@ -123,9 +131,7 @@ impl Lab {
                 ..AuthInfo::default()
             }),
         }];
-        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        namespace.clone_into(&mut config.default_namespace);
-        Ok(Client::try_from(config)?)
+        Ok(kubeconfig)
     }
 
     /// The API server's audit log.
@@ -193,6 +199,7 @@ impl Lab {
         let namespaces: Api<v1::Namespace> = Api::all(self.admin());
         let names: Vec<String> = self.namespaces().drain(..).collect();
         for name in names {
+            crate::eso::clean_up(self, &name).await?;
             match namespaces.delete(&name, &DeleteParams::default()).await {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}

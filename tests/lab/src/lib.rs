@@ -22,6 +22,7 @@
 //! | `postgres` | PostgreSQL servers as pods, and the usual pair of users in them |
 //! | `consumer`, `tally` | applications as pods, in all ways of using a Secret, and what they counted |
 //! | `controller` | a build of Tandem itself, deployed as `deploy/base` says |
+//! | `eso` | the External Secrets Operator, one of its own for each namespace that wants one |
 //! | `aws` | AWS Secrets Manager, emulated |
 //! | `audit` | what was asked of the API server, and by whom |
 //! | `pods` | parts of manifests; any program of the machine in a pod |
@@ -43,6 +44,7 @@
 //! | `postgres/<namespace>/<name>/` | a server's settings, certificate and `server.log` |
 //! | `tally/<namespace>/<application>/` | what each run of each pod of an application counted |
 //! | `controllers/<namespace>/` | a controller's own directory, with the log of each of its pods |
+//! | `eso/<namespace>/` | an operator's own directory, with `operator.log` |
 //! | `bin/<build>/` | programs of ours that pods run |
 //!
 //! What is expensive is made once for each user and kept in the cache directory: the Go programs, for each content of
@@ -53,6 +55,7 @@ mod binary;
 mod cgroups;
 mod consumer;
 mod controller;
+mod eso;
 mod home;
 mod host;
 mod join;
@@ -76,6 +79,7 @@ pub use aws::Aws;
 pub use binary::controller as controller_binary;
 pub use consumer::{Consumer, ConsumerOptions, Kind, Source};
 pub use controller::{Controller, ControllerOptions};
+pub use eso::{AWS_KEYS_SECRET, Eso, EsoOptions, Synced};
 pub use home::{DIRECTORY_VARIABLE, Home};
 pub use lab::Lab;
 pub use namespace::Namespace;

@@ -28,6 +28,9 @@ enum Command {
     /// Behave like an application with a database, and count what goes wrong (runs in the lab's pods)
     #[command(hide = true)]
     Consumer(Box<commands::consumer::Arguments>),
+    /// Build what only some tests need (the lab runs this by itself)
+    #[command(hide = true)]
+    BuildAhead,
     #[command(hide = true)]
     Supervise(commands::supervise::Arguments),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Exec(arguments) => commands::exec::run(&arguments),
         Command::Kubectl(arguments) => commands::kubectl::run(&arguments),
         Command::Consumer(arguments) => commands::consumer::run(*arguments),
+        Command::BuildAhead => tandem_lab::cli::build_ahead(),
         Command::Supervise(arguments) => commands::supervise::run(&arguments),
     };
     match outcome {

@@ -2,10 +2,11 @@
 
 mod packages;
 pub(crate) mod postgres;
-mod programs;
+pub(crate) mod programs;
 
 use std::fs::{self, File, OpenOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -25,6 +26,31 @@ pub(crate) fn prepare() -> Result<Host> {
         kube: programs::kube()?,
         dns: programs::dns()?,
     })
+}
+
+/// Starts to build what only some tests need, unless that is done.
+///
+/// Whoever comes to need it before it is done waits for the rest only. The process that builds lets everything else go
+/// first, and outlives this one, so that the next start finds the work done.
+pub(crate) fn prepare_ahead(lab: &Path) -> Result<()> {
+    if programs::is_built_ahead()? {
+        return Ok(());
+    }
+    let path = cache()?.join("build-ahead.log");
+    let log = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    let mut command = Command::new("setsid");
+    command
+        .args(["--fork", "nice", "-n", "19"])
+        .arg(lab)
+        .arg("build-ahead");
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    let status = command
+        .status()
+        .context("cannot run setsid (package util-linux)")?;
+    if !status.success() {
+        bail!("cannot start to build ahead: setsid {status}");
+    }
+    Ok(())
 }
 
 fn check() -> Result<()> {

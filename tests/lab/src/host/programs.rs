@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{cache, exclusively};
 use crate::progress::Progress;
 
 const KUBERNETES: &str = "v1.36.3";
+const ESO: &str = "eso";
 
 /// All programs of Kubernetes in one binary.
 pub(crate) fn kube() -> Result<PathBuf> {
@@ -25,11 +27,55 @@ pub(crate) fn dns() -> Result<PathBuf> {
     build("dns", "", "the first time takes some 2 minutes")
 }
 
+/// The External Secrets Operator.
+pub(crate) fn eso() -> Result<PathBuf> {
+    build(ESO, "", "the first time takes some 10 minutes")
+}
+
+/// The directory with the operator's own definitions of its objects: its module brings them.
+pub(crate) fn eso_definitions() -> Result<PathBuf> {
+    let output = Command::new("go")
+        .args([
+            "mod",
+            "download",
+            "-json",
+            "github.com/external-secrets/external-secrets",
+        ])
+        .current_dir(module(ESO))
+        .output()
+        .context("cannot run `go mod download`")?;
+    let downloaded: Downloaded =
+        serde_json::from_slice(&output.stdout).context("cannot understand `go mod download -json`")?;
+    match downloaded {
+        Downloaded { dir: Some(dir), .. } => Ok(dir.join("config/crds/bases")),
+        Downloaded { error, .. } => bail!(
+            "`go mod download` of {} failed: {}",
+            module(ESO).display(),
+            error.unwrap_or_else(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())
+        ),
+    }
+}
+
+/// What `go mod download -json` says of one module.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Downloaded {
+    dir: Option<PathBuf>,
+    error: Option<String>,
+}
+
+/// Builds what only some tests need.
+pub(crate) fn build_ahead() -> Result<()> {
+    eso().map(|_| ())
+}
+
+/// Whether [`build_ahead`] has nothing to do.
+pub(crate) fn is_built_ahead() -> Result<bool> {
+    Ok(place(ESO, "")?.exists())
+}
+
 fn build(name: &str, link_flags: &str, note: &str) -> Result<PathBuf> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name);
-    let key = key(&module, link_flags)?;
-    let home = cache()?.join(format!("{name}-{key}"));
-    let program = home.join(name);
+    let program = place(name, link_flags)?;
     if program.exists() {
         return Ok(program);
     }
@@ -39,6 +85,10 @@ fn build(name: &str, link_flags: &str, note: &str) -> Result<PathBuf> {
     }
     let _progress = Progress::start(format!("building {name} ({note})"));
     // Built beside its place and moved there whole: what exists is complete.
+    let (module, home) = (
+        module(name),
+        program.parent().context("a program without a directory")?,
+    );
     let workshop = tempfile::tempdir_in(cache()?).context("cannot make a directory to build in")?;
     let output = Command::new("go")
         .args(["build", "-mod=readonly", "-buildvcs=false", "-ldflags"])
@@ -57,9 +107,19 @@ fn build(name: &str, link_flags: &str, note: &str) -> Result<PathBuf> {
         );
     }
     let made = workshop.keep();
-    fs::rename(&made, &home)
+    fs::rename(&made, home)
         .with_context(|| format!("cannot move {} to {}", made.display(), home.display()))?;
     Ok(program)
+}
+
+fn module(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
+}
+
+/// Where the binary is when it is built.
+fn place(name: &str, link_flags: &str) -> Result<PathBuf> {
+    let key = key(&module(name), link_flags)?;
+    Ok(cache()?.join(format!("{name}-{key}")).join(name))
 }
 
 /// Everything that the binary depends on: the module's files, the flags and the compiler.
@@ -81,7 +141,7 @@ fn compiler(module: &Path) -> Result<Vec<u8>> {
         .args(["env", "GOVERSION", "GOOS", "GOARCH"])
         .current_dir(module)
         .output();
-    let answer = asked.context("the lab builds Kubernetes from its published Go modules, and `go` is not on the PATH: install Go 1.26 or newer")?;
+    let answer = asked.context("the lab builds its programs from their published Go modules, and `go` is not on the PATH: install Go 1.26 or newer")?;
     if !answer.status.success() {
         bail!(
             "`go env` failed: {}",

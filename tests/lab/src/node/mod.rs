@@ -18,7 +18,7 @@ use crate::poll::eventually;
 use programs::Programs;
 
 pub(crate) use image::NAME as IMAGE;
-pub(crate) use pki::database_authority;
+pub(crate) use pki::{database_authority, private};
 
 /// The node's name, and with it the name in its certificate.
 const NODE: &str = "localhost";

@@ -150,7 +150,8 @@ fn authority(name: &str) -> Result<CertificateParams> {
     Ok(params)
 }
 
-fn private(path: &Path, text: &str) -> Result<()> {
+/// Writes a file that only this user can read.
+pub(crate) fn private(path: &Path, text: &str) -> Result<()> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(true)

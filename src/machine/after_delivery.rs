@@ -1,0 +1,197 @@
+//! What follows a delivery: the rollout, the drain, the retirement of the old user and the end of the rotation.
+
+use jiff::Timestamp;
+
+use super::decide::refused;
+use super::facts::{Consumer, Finding, Previous, Sessions, StoreSeen};
+use super::journal::{Landing, Rotation};
+use super::pace::{later, pace, poll_interval};
+use super::phase::Phase;
+use super::rotation::Pass;
+use super::step::{Action, Behind, Decision, Entry, Query, Waiting};
+use crate::api::spec::{OnActiveSessions, RestartMode};
+use crate::policy::target::ConsumerKind;
+
+/// Quiet polls in a row that prove a drain, however short the quiet time.
+pub const QUIET_POLLS: u32 = 3;
+
+impl Pass<'_> {
+    pub(super) fn after_delivery(&self, landing: &Landing) -> Decision {
+        if let Some(stop) = self.login(Phase::Delivered) {
+            return stop;
+        }
+        if let Some(finding) = refused(self.facts) {
+            return self.refused_after_delivery(finding);
+        }
+        if self.facts.retired {
+            return self.prove_retired();
+        }
+        // Looked at in every pass, also after the rollout was recorded: a rollback by hand brings old pods back.
+        if self.policy.restart.mode != RestartMode::None {
+            match &self.facts.consumers {
+                None => return Decision::look(Phase::Delivered, Query::Consumers),
+                Some(consumers) => {
+                    if let Some(stop) = self.roll_out(consumers, landing.at) {
+                        return stop;
+                    }
+                }
+            }
+        }
+        let Some(rolled_out_at) = self.rotation.rolled_out_at else {
+            let rotation = Rotation {
+                rolled_out_at: Some(self.now),
+                ..self.rotation.clone()
+            };
+            return Decision::act(Phase::RolledOut, self.record(Entry::RollOut, Some(rotation)));
+        };
+        self.drain(rolled_out_at)
+    }
+
+    /// The effects look at the store once more before they retire anybody, and refuse while it names that user.
+    fn refused_after_delivery(&self, finding: Finding) -> Decision {
+        let phase = Phase::Delivered;
+        match &self.facts.store {
+            None if self.policy.delivery.source().is_some() => Decision::look(phase, Query::Store),
+            Some(StoreSeen::Present {
+                carries_pending: false,
+                ..
+            }) => self.withdraw(phase),
+            Some(StoreSeen::Present { .. } | StoreSeen::Unusable(_)) | None => {
+                self.wait(phase, Waiting::Refused(finding))
+            }
+        }
+    }
+
+    /// Nothing, when no pod can hold the old credential; else the next restart, or what is waited for.
+    fn roll_out(&self, consumers: &[Consumer], delivered_at: Timestamp) -> Option<Decision> {
+        let behind: Vec<&Consumer> = consumers.iter().filter(|c| !c.old_pods.is_empty()).collect();
+        if behind.is_empty() {
+            return None;
+        }
+        let rolling = behind.iter().filter(|c| c.marked).count();
+        let unmarked = behind
+            .iter()
+            .find(|c| !c.marked && matches!(c.reference.kind, ConsumerKind::Workload(_)));
+        let phase = if unmarked.is_some() {
+            Phase::Delivered
+        } else {
+            Phase::Restarted
+        };
+        match unmarked {
+            Some(next) if rolling < self.policy.restart.max_concurrent => Some(Decision::act(
+                phase,
+                Action::Restart {
+                    consumer: next.reference.clone(),
+                    uid: next.uid.clone(),
+                },
+            )),
+            Some(_) | None => {
+                let overdue = self.now.duration_since(delivered_at) > self.policy.restart.timeout;
+                let behind = behind
+                    .iter()
+                    .map(|c| Behind {
+                        consumer: c.reference.clone(),
+                        old_pods: c.old_pods.clone(),
+                        obstacle: c.obstacle.clone(),
+                    })
+                    .collect();
+                let until = later(self.now, pace(self.now.duration_since(delivered_at)));
+                Some(Decision::wait(phase, until, Waiting::Rollout { behind, overdue }))
+            }
+        }
+    }
+
+    fn drain(&self, rolled_out_at: Timestamp) -> Decision {
+        let phase = Phase::RolledOut;
+        let keep_until = later(rolled_out_at, self.policy.retire.after);
+        if keep_until > self.now {
+            return Decision::wait(phase, keep_until, Waiting::RetireAfter(keep_until));
+        }
+        let (laggards, quiet) = match &self.facts.sessions {
+            None => return Decision::look(phase, Query::Sessions),
+            Some(Sessions::Unreachable(finding)) => {
+                return self.wait(phase, Waiting::Refused(finding.clone()));
+            }
+            Some(Sessions::Counted { laggards, quiet }) => (laggards, quiet),
+        };
+        let terminates = self.policy.drain.on_active == OnActiveSessions::Terminate;
+        let overdue = self.now.duration_since(rolled_out_at) > self.policy.drain.timeout;
+        let poll = later(self.now, poll_interval(self.policy.drain.quiet_for));
+        if self.facts.terminated {
+            // Connection pools come back at once, for as long as the password works. Waiting for quiet would have no
+            // end; the deadline that the policy sets is this one.
+            return self.retire();
+        }
+        if !laggards.is_empty() {
+            if overdue && terminates {
+                return Decision::act(phase, self.terminate());
+            }
+            return Decision::wait(
+                phase,
+                poll,
+                Waiting::Sessions {
+                    laggards: laggards.clone(),
+                    overdue,
+                },
+            );
+        }
+        let over = quiet
+            .as_ref()
+            .filter(|quiet| quiet.polls >= QUIET_POLLS)
+            .map(|quiet| later(quiet.since, self.policy.drain.quiet_for));
+        if over.is_none_or(|over| over > self.now) {
+            // Not later than the quiet time ends, when there have been polls enough.
+            let until = over.map_or(poll, |over| poll.min(over));
+            return Decision::wait(phase, until, Waiting::Quiet);
+        }
+        self.retire()
+    }
+
+    fn terminate(&self) -> Action {
+        Action::Terminate {
+            user: self.rotation.retiring.clone(),
+        }
+    }
+
+    fn retire(&self) -> Decision {
+        // The active credential was proven in this very pass: never retire one user unless the other works now.
+        let user = self.rotation.retiring.clone();
+        Decision::act(
+            Phase::Drained,
+            Action::Retire {
+                user,
+                mode: self.policy.retire.mode,
+            },
+        )
+    }
+
+    /// The retiring verifier was accepted in this turn. That is no proof yet (R5): the old password must be refused.
+    fn prove_retired(&self) -> Decision {
+        match &self.facts.previous {
+            None => Decision::look(Phase::Drained, Query::Previous),
+            Some(Previous::Unreachable(finding)) => {
+                self.wait(Phase::Drained, Waiting::Refused(finding.clone()))
+            }
+            Some(Previous::Accepted) => self.wait(Phase::Drained, Waiting::NotRetired),
+            Some(Previous::Refused | Previous::Unknown) => self.finish(),
+        }
+    }
+
+    /// Sessions that were opened between their end and the change of the password have to go too, when there is to be
+    /// an end to them at all.
+    fn finish(&self) -> Decision {
+        if self.policy.drain.on_active == OnActiveSessions::Terminate && !self.facts.terminated {
+            match &self.facts.sessions {
+                None => return Decision::look(Phase::Retired, Query::Sessions),
+                Some(Sessions::Counted { laggards, .. }) if !laggards.is_empty() => {
+                    return Decision::act(Phase::Retired, self.terminate());
+                }
+                Some(Sessions::Counted { .. }) => {}
+                Some(Sessions::Unreachable(finding)) => {
+                    return self.wait(Phase::Retired, Waiting::Refused(finding.clone()));
+                }
+            }
+        }
+        Decision::act(Phase::Retired, self.record(Entry::Finish, None))
+    }
+}
