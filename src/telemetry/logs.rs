@@ -9,8 +9,8 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// Whose words are let through below level info. The AWS SDK writes whole requests and answers at level trace, and its
-/// HTTP client is no better placed to know what is secret; nobody else is trusted there.
+/// Whose words are let through below level info. The AWS SDK writes down its requests at level trace, and whole answers
+/// when a variable of its own asks for it; nobody else is trusted there.
 const FRANK: [&str; 2] = ["tandem", "kube"];
 
 /// Shape of a log line.

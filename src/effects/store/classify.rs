@@ -155,7 +155,7 @@ impl Failure {
                     Some(error) => Self::of_credentials(error),
                     None if way.is_timeout() => Kind::NoAnswer.into(),
                     None if way.is_io() => Kind::Unreachable.into(),
-                    None => Kind::NotSent.into(),
+                    None => Self::from(before_the_call(cause)),
                 }
             }
             SdkError::ConstructionFailure(_) | _ => Kind::NotSent.into(),
@@ -165,11 +165,13 @@ impl Failure {
     /// AWS has answered.
     fn said(said: &ErrorMetadata, status: u16) -> Self {
         let message = said.message().unwrap_or_default();
-        let known = said.code().map_or(Kind::Other, |code| row(code, message));
-        // A code that is not in the table, or none: the status tells whose fault it was.
+        // AWS always gives a code; proxies do not.
+        let known = said.code().map_or(Kind::NotAws, |code| row(code, message));
+        // Of a code that is not in the table, the status tells whose fault it was.
+        let unknown = [Kind::Other, Kind::NotAws].contains(&known);
         let kind = match status {
-            500.. if known == Kind::Other => Kind::ServerFault,
-            429 if known == Kind::Other => Kind::Throttled,
+            500.. if unknown => Kind::ServerFault,
+            429 if unknown => Kind::Throttled,
             _ => known,
         };
         Self {
@@ -206,6 +208,16 @@ impl Failure {
             | CredentialsError::Unhandled(_)
             | _ => Kind::CredentialsSilent.into(),
         }
+    }
+}
+
+/// No call was made. The SDK has no type for it when credentials take too long, only a constant text.
+fn before_the_call(cause: Option<&(dyn Error + 'static)>) -> Kind {
+    let late = |cause: &(dyn Error + 'static)| cause.to_string().starts_with("identity resolver timed out");
+    if cause.is_some_and(late) {
+        Kind::CredentialsSilent
+    } else {
+        Kind::NotSent
     }
 }
 
@@ -272,4 +284,80 @@ fn principal(message: &str) -> Option<String> {
     let name = message.strip_prefix("User: ")?.split_whitespace().next()?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/+=,@".contains(c);
     (name.starts_with("arn:") && name.len() <= 256 && name.chars().all(plain)).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: &str, message: &str, status: u16) -> Failure {
+        let said = ErrorMetadata::builder().code(code).message(message).build();
+        Failure::said(&said, status)
+    }
+
+    #[test]
+    fn fm33_every_row_of_the_table() {
+        let table = [
+            ("ResourceNotFoundException", 400, Kind::NotFound),
+            ("AccessDeniedException", 400, Kind::Denied),
+            ("AccessDenied", 403, Kind::Denied),
+            ("DecryptionFailure", 400, Kind::KeyUnusable),
+            ("EncryptionFailure", 400, Kind::KeyUnusable),
+            ("InvalidRequestException", 400, Kind::WrongState),
+            ("InvalidParameterException", 400, Kind::Parameter),
+            ("ValidationException", 400, Kind::Parameter),
+            ("ResourceExistsException", 400, Kind::Exists),
+            ("LimitExceededException", 400, Kind::Limit),
+            ("ExpiredTokenException", 400, Kind::BadCredentials),
+            ("UnrecognizedClientException", 400, Kind::BadCredentials),
+            ("InvalidSignatureException", 400, Kind::BadCredentials),
+            ("ThrottlingException", 400, Kind::Throttled),
+            ("TooManyRequestsException", 429, Kind::Throttled),
+            ("InternalServiceError", 500, Kind::ServerFault),
+            ("ServiceUnavailable", 503, Kind::ServerFault),
+            ("SomethingNew", 400, Kind::Other),
+            ("SomethingNew", 429, Kind::Throttled),
+            ("SomethingNew", 502, Kind::ServerFault),
+        ];
+        for (code, status, kind) in table {
+            let failure = said(code, "", status);
+            assert_eq!((failure.kind, failure.code.as_deref()), (kind, Some(code)));
+        }
+        let kms = said("AccessDeniedException", "Access to KMS is not allowed", 400);
+        assert_eq!(kms.kind, Kind::KeyDenied);
+        let nobody = Failure::said(&ErrorMetadata::builder().build(), 403);
+        assert_eq!(nobody.kind, Kind::NotAws, "a proxy");
+    }
+
+    #[test]
+    fn fm28_of_a_message_nothing_is_repeated_but_who_was_denied() {
+        let arn = "arn:aws:sts::123456789012:assumed-role/tandem/tandem";
+        let cases = [
+            (format!("User: {arn} is not authorized to perform: x"), Some(arn)),
+            ("User: hunter2 is not authorized".to_owned(), None),
+            ("User: arn:<hunter2> is not authorized".to_owned(), None),
+            (
+                format!("Value '{{\"password\":\"hunter2\"}}' of User: {arn}"),
+                None,
+            ),
+        ];
+        for (message, principal) in cases {
+            let failure = said("AccessDeniedException", &message, 400);
+            assert_eq!(failure.principal.as_deref(), principal, "{message}");
+        }
+        let code = said("{\"password\":\"hunter2\"}", "", 400).code;
+        assert_eq!(code, None, "what is no word is not repeated");
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_never_called_refused() {
+        let unclear = [
+            Kind::Throttled,
+            Kind::ServerFault,
+            Kind::NoAnswer,
+            Kind::Unreachable,
+            Kind::NotAws,
+        ];
+        assert!(unclear.into_iter().all(Kind::passes));
+    }
 }

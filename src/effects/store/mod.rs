@@ -42,7 +42,10 @@ pub trait Store: Send + Sync {
     /// Reads the current version, or says why a rotation could not use it.
     fn current(&self) -> impl Future<Output = Result<Result<Document, Finding>, Error>> + Send;
 
-    /// Writes `base` with another credential as a version of the given name, which readers do not get yet.
+    /// Writes `base` with another credential as a version of the given name, which readers do not get yet. Where a
+    /// version of that name carries another password already, this one is refused ([`Refused::Password`]).
+    ///
+    /// [`Refused::Password`]: crate::machine::facts::Refused::Password
     fn propose(
         &self,
         base: &Document,

@@ -63,6 +63,10 @@ impl Store for SecretsManager {
         let body = base.with(user.as_str(), password);
         match self.put(&body, version, until).await {
             Ok(()) => Ok(Outcome::Done),
+            // A version never changes; another password is another version.
+            Err(failure) if failure.kind == Kind::Exists => Ok(Outcome::Refused(Refused::Password(
+                self.finding(Call::Write, &failure),
+            ))),
             Err(failure) => self.failed(Call::Write, &failure).map(refused),
         }
     }
@@ -89,15 +93,15 @@ impl Store for SecretsManager {
         }
         match self.relabel(CURRENT, base, Some(version), until).await {
             Ok(()) => Ok(Outcome::Done),
-            // Its guard did not hold, or so it seems: an attempt before may have made the move.
-            Err(failure) if failure.kind == Kind::Parameter => match self.read(None, until).await {
-                Ok(Ok(now)) if now.document.version() == version => Ok(Outcome::Done),
-                Ok(Ok(now)) if now.document.version() == base => {
-                    self.failed(Call::Move, &failure).map(refused)
+            // Its guard did not hold: somebody else has made a move, or an attempt before this one.
+            Err(failure) if [Kind::Parameter, Kind::NotFound].contains(&failure.kind) => {
+                match self.read(None, until).await {
+                    Ok(Ok(now)) if now.document.version() == version => Ok(Outcome::Done),
+                    Ok(Ok(now)) if now.document.version() == base => Err(self.unclear(&failure)),
+                    Ok(_) => Err(self.conflict()),
+                    Err(failure) => self.failed(Call::Read, &failure).map(refused),
                 }
-                Ok(_) => Err(self.conflict()),
-                Err(failure) => self.failed(Call::Read, &failure).map(refused),
-            },
+            }
             Err(failure) => self.failed(Call::Move, &failure).map(refused),
         }
     }

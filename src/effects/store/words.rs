@@ -3,6 +3,7 @@
 use super::classify::{Failure, Kind};
 use super::document::Flaw;
 use super::secrets_manager::SecretsManager;
+use crate::effects::Error;
 use crate::effects::shell::word;
 use crate::machine::facts::Finding;
 use crate::manifest::iam::{Call, Statement};
@@ -94,6 +95,19 @@ impl SecretsManager {
         )
     }
 
+    /// A move that was refused for a reason that cannot be seen.
+    pub(super) fn unclear(&self, failure: &Failure) -> Error {
+        Error::Store {
+            reason: "StoreMoveUnclear",
+            message: format!(
+                "AWS refuses to make the proposed version of {} the current one {}, and yet the current one seems to be what it was: readers may see a move late; it is looked at again; see: {}",
+                self.named(),
+                said(Call::Move, failure),
+                self.aws("list-secret-version-ids")
+            ),
+        }
+    }
+
     /// What happened to a call, and the command that mends it.
     #[expect(
         clippy::too_many_lines,
@@ -150,7 +164,7 @@ impl SecretsManager {
             Kind::Exists => (
                 "StoreVersionTaken",
                 format!(
-                    "{secret} has another content already under the version that this rotation proposes {said}: a journal may have been lost; nothing is overwritten. See the versions: {}",
+                    "{secret} has another password already under the version that this rotation proposes {said}: a journal may have been lost; nothing is overwritten, and another one is made. See the versions: {}",
                     self.aws("list-secret-version-ids --include-deprecated")
                 ),
             ),
