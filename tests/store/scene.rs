@@ -56,8 +56,13 @@ impl Scene {
 
     /// The secret, by somebody else.
     pub(crate) async fn open_as(&self, key: &AccessKey) -> SecretsManager {
+        self.stores_of(key).await.open(&stored())
+    }
+
+    /// As somebody else sees AWS.
+    pub(crate) async fn stores_of(&self, key: &AccessKey) -> Stores {
         let config = config(&self.aws.endpoint(), key).await;
-        Stores::new(&config, self.metrics.clone()).open(&stored())
+        Stores::new(&config, self.metrics.clone())
     }
 
     /// What is current, past every wire.
