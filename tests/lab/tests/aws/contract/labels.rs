@@ -198,6 +198,25 @@ fn listed() -> Vec<Line> {
             }
         )
         .but_moto_says("1 2 3, 1 2 3"),
+        line!("a list comes in pages", LIST, "1:1 more, 1:2 no more", |place| {
+            place.create("one").await?;
+            place.put(2, "two", &["mine"]).await;
+            let (mut pages, mut token) = (Vec::new(), None);
+            for _ in 0..2 {
+                let call = place.client.list_secret_version_ids().secret_id(&place.secret);
+                let page = call.max_results(1).set_next_token(token).send().await?;
+                token = page.next_token.clone().filter(|token| !token.is_empty());
+                let more = if token.is_some() { "more" } else { "no more" };
+                let ids: Vec<_> = page
+                    .versions()
+                    .iter()
+                    .filter_map(|entry| entry.version_id())
+                    .collect();
+                pages.push(format!("{}:{} {more}", ids.len(), ids[0].trim_start_matches('0')));
+            }
+            Ok(pages.join(", "))
+        })
+        .but_moto_says("2:1 no more, 2:1 no more"),
         line!("and can still be read", LIST, "one", |place| {
             place.create("one").await?;
             place.put(2, "two", &[]).await;

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use aws_sdk_secretsmanager::primitives::Blob;
+use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType};
 
 use super::Line;
 use crate::place::{failure, outcome, version};
@@ -74,6 +75,20 @@ fn made() -> Vec<Line> {
 
 fn read() -> Vec<Line> {
     vec![
+        line!(
+            "the version before can be read by its label, once there is one",
+            GET,
+            "ResourceNotFoundException one",
+            |place| {
+                place.create("one").await?;
+                let before = place.read(None, Some("AWSPREVIOUS")).await;
+                place.put(2, "two", &[]).await;
+                Ok(format!(
+                    "{before} {}",
+                    place.read(None, Some("AWSPREVIOUS")).await
+                ))
+            }
+        ),
         line!(
             "what is read is the current version, a label's or a version's own",
             GET,
@@ -297,6 +312,24 @@ fn others() -> Vec<Line> {
                 });
                 let seen: Vec<_> = values.map(str::to_owned).chain(errors).collect();
                 Ok(seen.join(" "))
+            }
+        ),
+        line!(
+            "a batch reads what its filters let through",
+            BATCH,
+            "one",
+            |place| {
+                place.create("one").await?;
+                let filter = Filter::builder()
+                    .key(FilterNameStringType::Name)
+                    .values(&place.secret);
+                let batch = place.client.batch_get_secret_value().filters(filter.build());
+                let batch = batch.send().await?;
+                let values = batch
+                    .secret_values()
+                    .iter()
+                    .filter_map(|entry| entry.secret_string());
+                Ok(values.collect::<Vec<_>>().join(" "))
             }
         ),
         line!(
