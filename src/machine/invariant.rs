@@ -36,7 +36,7 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
         Loaded::Corrupt(_) => return forbid("a journal that cannot be trusted is never acted on"),
     };
     if let Action::Record { entry, next } = action {
-        return match record(journal, rotation, facts, *entry, next) {
+        return match record(policy, journal, rotation, facts, *entry, next) {
             Some(rule) => forbid(rule),
             None => Ok(()),
         };
@@ -70,6 +70,7 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
 }
 
 fn record(
+    policy: &Policy,
     journal: &Loaded,
     rotation: Option<&Rotation>,
     facts: &Facts,
@@ -95,7 +96,8 @@ fn record(
             Some("only a running rotation goes on")
         }
         Entry::Regenerate => {
-            flipped(facts).then_some("S5: applications may have been told this password already")
+            let told = policy.delivery.source().is_some() && flipped(facts);
+            told.then_some("S5: applications may have been told this password already")
         }
         Entry::Deliver => {
             (!delivered(facts)).then_some("the application Secret does not carry the new credential")

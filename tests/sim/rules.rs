@@ -24,7 +24,7 @@ pub fn told(state: &State) -> BTreeSet<Credential> {
         .flat_map(|workload| &workload.pods);
     let mut told: BTreeSet<_> = pods.map(|pod| pod.credential).collect();
     told.extend(state.cluster.secret.map(|secret| secret.credential));
-    for source in &state.cluster.source {
+    if let Some(source) = &state.cluster.source {
         told.insert(source.told());
         // Whoever reads it a moment after a move may still be shown what was current before.
         if source.unsettled {

@@ -293,7 +293,7 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Database, SecretKeyPair, Tls};
+    use crate::policy::{Admin, Database, SecretKeyPair, Tls};
 
     fn server(host: &str, database: &str) -> Server {
         let admin = SecretKeyPair {
@@ -305,7 +305,7 @@ mod tests {
             host: host.into(),
             port: 5432,
             name: database.into(),
-            admin,
+            admin: Admin::Secret(admin),
             tls: Tls::Disabled,
             effective_role: None,
             smoke_query: None,

@@ -11,12 +11,14 @@
 //! | `iam`, `policy`, `sts` | keys, roles and sessions, and what their policies let them do |
 //! | `signature`, `server` | the wire |
 //! | `faults`, `calls` | what goes wrong on demand, and what was asked |
+//! | `moto` | a second opinion on the rules |
 
 mod action;
 mod answer;
 mod calls;
 mod faults;
 mod iam;
+mod moto;
 mod operations;
 mod policy;
 mod reads;
@@ -43,6 +45,7 @@ pub use action::Action;
 pub use calls::Call;
 pub use faults::{Fault, How};
 pub use iam::{AccessKey, Trust};
+pub use moto::Moto;
 pub use versions::{Value, Version};
 
 use server::State;

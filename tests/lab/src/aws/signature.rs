@@ -200,3 +200,36 @@ fn sign_again(
 fn header<'a>(request: &'a Parts, name: &str) -> Option<&'a str> {
     request.headers.get(name)?.to_str().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worked example of the documentation, «Signature Version 4 signing process», with its keys and its result.
+    #[test]
+    fn the_documented_example_has_the_documented_signature() {
+        let authorization = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/iam/aws4_request, \
+            SignedHeaders=content-type;host;x-amz-date, \
+            Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7";
+        let request = http::Request::get("/?Action=ListUsers&Version=2010-05-08")
+            .header("host", "iam.amazonaws.com")
+            .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
+            .header("x-amz-date", "20150830T123600Z")
+            .body(())
+            .unwrap();
+        let (parts, ()) = request.into_parts();
+        let key = Credentials::new(
+            "AKIDEXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+            None,
+            None,
+            "documentation",
+        );
+        let signed = parse(authorization).unwrap();
+        let signing = "2015-08-30T12:36:00Z".parse::<Timestamp>().unwrap();
+        let time = time(&signed, &parts, signing).unwrap();
+        must_be_signed(&signed, &parts).unwrap();
+        let again = sign_again(&signed, &parts, &Bytes::new(), key, time).unwrap();
+        assert_eq!(again, signed.signature);
+    }
+}
