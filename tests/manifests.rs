@@ -26,6 +26,28 @@ fn the_committed_crd_is_the_generated_one() {
 }
 
 #[test]
+fn the_documented_rights_in_aws_are_the_generated_ones() {
+    let example = include_str!("../deploy/examples/store-first.yaml");
+    let generated = manifest::iam::iam(example, None).unwrap();
+    let documented = include_str!("../docs/iam.md");
+    assert!(
+        documented.contains(&format!("```json\n{generated}```\n")),
+        "mend docs/iam.md with: cargo run --bin tandem -- iam -f deploy/examples/store-first.yaml\n{generated}"
+    );
+}
+
+#[test]
+fn rights_in_aws_that_nobody_needs_are_not_printed() {
+    let direct = include_str!("../deploy/examples/direct.yaml");
+    let error = manifest::iam::iam(direct, None).unwrap_err().to_string();
+    assert!(error.contains("needs nothing of AWS"), "{error}");
+    let stored = include_str!("../deploy/examples/store-first.yaml");
+    let error = manifest::iam::iam(stored, Some("arn:aws:iam::123456789012:role/other")).unwrap_err();
+    assert!(error.to_string().contains("role/other needs nothing"), "{error}");
+    assert!(manifest::iam::iam("", None).is_err());
+}
+
+#[test]
 fn every_field_explains_itself() {
     let crd: Value = serde_saphyr::from_str(include_str!("../crds/rotationpolicies.yaml")).unwrap();
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
