@@ -57,11 +57,15 @@ fn examples_mean_something_and_their_roles_name_each_secret() {
     for (text, secrets) in [
         (
             include_str!("../deploy/examples/direct.yaml"),
-            ["app-db-admin", "app-db-tandem", "db-credentials"],
+            vec!["app-db-admin", "app-db-tandem", "db-credentials"],
         ),
         (
             include_str!("../deploy/examples/on-demand.yaml"),
-            ["reports-db", "reports-db-admin", "reports-db-tandem"],
+            vec!["reports-db", "reports-db-admin", "reports-db-tandem"],
+        ),
+        (
+            include_str!("../deploy/examples/store-first.yaml"),
+            vec!["orders-db", "orders-db-tandem"],
         ),
     ] {
         let object: RotationPolicy = serde_saphyr::from_str(text).unwrap();
