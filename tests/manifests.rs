@@ -126,6 +126,10 @@ fn one_secret_that_serves_as_two_things_is_named_once_with_the_verbs_of_both() {
     assert_eq!(rules[0].verbs, ["get", "patch"]);
 }
 
+fn stored(name: &str) -> Value {
+    json!({"name": name, "awsSecretsManager": {"secretId": name, "region": "eu-central-1"}})
+}
+
 /// Changes to a valid policy, each with a part of the refusal.
 fn refusals() -> Vec<(&'static str, Value, &'static str)> {
     vec![
@@ -198,6 +202,44 @@ fn refusals() -> Vec<(&'static str, Value, &'static str)> {
             "a template over a key",
             json!({"spec": {"delivery": {"secret": {"templates": {"password": "x"}}}}}),
             "must not use the key",
+        ),
+        (
+            "two deliveries",
+            json!({"spec": {"delivery": {"externalSecret": stored("b")}}}),
+            "exactly one of secret and externalSecret",
+        ),
+        (
+            "no delivery",
+            json!({"spec": {"delivery": {"secret": null}}}),
+            "exactly one of secret and externalSecret",
+        ),
+        (
+            "equal keys of the operator's Secret",
+            json!({"spec": {"delivery": {"secret": null, "externalSecret": {
+                "name": "a", "keys": {"username": "x", "password": "x"},
+                "awsSecretsManager": {"secretId": "a", "region": "eu-central-1"},
+            }}}}),
+            "must differ",
+        ),
+        (
+            "an external id without a role",
+            json!({"spec": {"delivery": {"secret": null, "externalSecret": {
+                "name": "a",
+                "awsSecretsManager": {"secretId": "a", "region": "eu-central-1", "externalId": "id"},
+            }}}}),
+            "no meaning without roleArn",
+        ),
+        (
+            "a region that is none",
+            json!({"spec": {"delivery": {"secret": null, "externalSecret": {
+                "name": "a", "awsSecretsManager": {"secretId": "a", "region": "http://elsewhere"},
+            }}}}),
+            "should match",
+        ),
+        (
+            "two administrators",
+            json!({"spec": {"database": {"admin": {"awsSecret": {"secretId": "a", "region": "eu-central-1"}}}}}),
+            "exactly one of secretRef and awsSecret",
         ),
         (
             "targets that nobody restarts",

@@ -273,12 +273,7 @@ impl Facts {
                 ..
             } => next = Self::default(),
             Action::SetVerifier { .. } => next.altered = true,
-            // Nobody reads it yet, so what was seen of the store and proven on the server still holds.
-            Action::Propose { .. } => {
-                next.proposed = true;
-                next.store.clone_from(&self.store);
-                next.pending.clone_from(&self.pending);
-            }
+            Action::Propose { .. } => next.proposed = true,
             Action::Retire { .. } => {
                 next.retired = true;
                 // Sessions may have come back before the change.

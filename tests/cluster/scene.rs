@@ -46,6 +46,7 @@ pub(crate) struct Scene {
     pub(crate) stage: Stage,
     pub(crate) controller: Controller,
     pub(crate) policies: Api<RotationPolicy>,
+    usual: Value,
     nonces: AtomicU32,
 }
 
@@ -66,19 +67,27 @@ impl Scene {
     ) -> Result<Self> {
         let namespace = lab.namespace(name).await?;
         let stage = namespace.stage(PostgresOptions::named("db")).await?;
-        let binary = env!("CARGO_BIN_EXE_tandem");
-        let controller = lab
-            .controller(binary.as_ref(), watching(options, namespace.name()))
-            .await?;
-        let scene = Self {
-            lab: lab.clone(),
-            policies: namespace.api(),
-            stage,
-            controller,
-            nonces: AtomicU32::new(0),
-        };
+        let usual = direct(&stage);
+        let scene = Self::on(stage, usual, options).await?;
         scene.apply(change).await?;
         Ok(scene)
+    }
+
+    /// The controller on a stage, without the policy that is the usual one there.
+    pub(crate) async fn on(stage: Stage, usual: Value, options: ControllerOptions) -> Result<Self> {
+        let lab = stage.namespace.lab().clone();
+        let binary = env!("CARGO_BIN_EXE_tandem");
+        let controller = lab
+            .controller(binary.as_ref(), watching(options, stage.namespace.name()))
+            .await?;
+        Ok(Self {
+            lab,
+            policies: stage.namespace.api(),
+            stage,
+            controller,
+            usual,
+            nonces: AtomicU32::new(0),
+        })
     }
 
     /// Has the controller stand still before or after its n-th write from now on, for [`Scene::kill`].
@@ -115,7 +124,7 @@ impl Scene {
 
     /// Applies the policy, and the Role that it needs, with a merge patch over the usual one.
     pub(crate) async fn apply(&self, change: Value) -> Result<()> {
-        let mut policy = self.usual();
+        let mut policy = self.usual.clone();
         merge(&mut policy, &change);
         let text = policy.to_string();
         // A policy that means nothing needs no rights, and `tandem rbac` says so.
@@ -128,31 +137,7 @@ impl Scene {
 
     /// The usual policy, as text.
     pub(crate) fn policy_text(&self) -> String {
-        self.usual().to_string()
-    }
-
-    fn usual(&self) -> Value {
-        json!({
-            "apiVersion": "tandem.dev/v1alpha1",
-            "kind": "RotationPolicy",
-            "metadata": {"name": POLICY, "namespace": self.namespace()},
-            "spec": {
-                "users": [self.stage.pair.a.user, self.stage.pair.b.user],
-                "database": {
-                    "host": self.stage.postgres.host(),
-                    "name": self.stage.pair.database,
-                    "admin": {"secretRef": {"name": ADMIN_SECRET}},
-                    "tls": {"caRef": {"kind": "ConfigMap", "name": CA_CONFIG_MAP}},
-                    "effectiveRole": self.stage.pair.owner,
-                    "smokeQuery": "SELECT 1 FROM orders LIMIT 0",
-                },
-                "delivery": {"secret": {
-                    "name": CREDENTIALS_SECRET,
-                    "templates": {"DATABASE_URL": "postgresql://{username:uri}:{password:uri}@db:5432/appdb"},
-                }},
-                "drain": {"quietFor": "1s"},
-            }
-        })
+        self.usual.to_string()
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -335,6 +320,31 @@ impl Scene {
     }
 }
 
+/// The usual policy of a stage: direct delivery.
+pub(crate) fn direct(stage: &Stage) -> Value {
+    json!({
+        "apiVersion": "tandem.dev/v1alpha1",
+        "kind": "RotationPolicy",
+        "metadata": {"name": POLICY, "namespace": stage.namespace.name()},
+        "spec": {
+            "users": [stage.pair.a.user, stage.pair.b.user],
+            "database": {
+                "host": stage.postgres.host(),
+                "name": stage.pair.database,
+                "admin": {"secretRef": {"name": ADMIN_SECRET}},
+                "tls": {"caRef": {"kind": "ConfigMap", "name": CA_CONFIG_MAP}},
+                "effectiveRole": stage.pair.owner,
+                "smokeQuery": "SELECT 1 FROM orders LIMIT 0",
+            },
+            "delivery": {"secret": {
+                "name": CREDENTIALS_SECRET,
+                "templates": {"DATABASE_URL": "postgresql://{username:uri}:{password:uri}@db:5432/appdb"},
+            }},
+            "drain": {"quietFor": "1s"},
+        }
+    })
+}
+
 /// The controller's process in this pod, as the machine numbers it.
 fn process(pod: &str) -> Result<String> {
     let variable = format!("LAB_POD={pod}");
@@ -369,7 +379,7 @@ pub(crate) fn unharmed(tally: &Tally) -> Result<()> {
 }
 
 /// JSON merge patch (RFC 7396).
-fn merge(target: &mut Value, change: &Value) {
+pub(crate) fn merge(target: &mut Value, change: &Value) {
     match (target, change) {
         (Value::Object(target), Value::Object(change)) => {
             for (key, value) in change {

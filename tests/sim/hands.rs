@@ -389,10 +389,7 @@ impl<M: Mind> World for Hands<'_, M> {
         };
         self.send(write, fault).await?;
         self.writes.push(action.label());
-        // Nobody reads a proposal yet, so what was proven before it still is.
-        if !matches!(action, Action::Propose { .. }) {
-            self.turn.proven.clear();
-        }
+        self.turn.proven.clear();
         self.turn.refused = false;
         self.turn.terminated |= matches!(action, Action::Terminate { .. });
         Ok(Outcome::Done)

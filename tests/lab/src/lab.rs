@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ use crate::audit::Audit;
 use crate::home::Home;
 use crate::join::Membership;
 use crate::namespace::Namespace;
+use crate::node::ADDRESS;
 
 /// Who applies what tests apply.
 const FIELD_MANAGER: &str = "tandem-lab";
@@ -70,6 +72,12 @@ impl Lab {
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.home().dir()
+    }
+
+    /// The node's address: what a test listens on there, pods can reach.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        ADDRESS.into()
     }
 
     pub(crate) fn home(&self) -> &Home {

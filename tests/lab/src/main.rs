@@ -2,6 +2,7 @@
 
 mod commands;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -16,7 +17,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Rotate by hand and with Tandem, under load, and count the failed logins
-    Demo,
+    Demo(commands::demo::Arguments),
     /// Start the lab, or join a running one, and keep it until Ctrl-C
     Up,
     /// Stop the lab, whoever uses it
@@ -36,8 +37,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Demo => match commands::demo::run() {
+    let outcome = match Arguments::parse_from(words()).command {
+        Command::Demo(arguments) => match commands::demo::run(&arguments) {
             Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,
             Err(error) => Err(error),
@@ -57,4 +58,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What was typed. People write `cargo demo -- --delivery …`, as with `cargo run`; the alias has separated cargo's
+/// arguments from the program's already, and the second `--` would end the flags.
+fn words() -> Vec<OsString> {
+    let mut words: Vec<_> = std::env::args_os().collect();
+    let is = |at: usize, text: &str| words.get(at).is_some_and(|word| word == text);
+    if is(1, "demo") && is(2, "--") {
+        words.remove(2);
+    }
+    words
 }

@@ -164,18 +164,24 @@ impl Controller {
     /// # Errors
     /// When the program or the API server refuses.
     pub async fn grant(&self, namespace: &str, policies: &str) -> Result<()> {
+        self.grant_with(namespace, policies, &[]).await
+    }
+
+    /// The same, with objects of the External Secrets Operator that are in no namespace, in the form of
+    /// `--cluster-object`.
+    ///
+    /// # Errors
+    /// When the program or the API server refuses.
+    pub async fn grant_with(&self, namespace: &str, policies: &str, objects: &[String]) -> Result<()> {
         let path = self.own.join("policies.yaml");
         fs::write(&path, policies).with_context(|| format!("cannot write {}", path.display()))?;
         let mut command = tokio::process::Command::new(&self.binary);
-        command.args([
-            "rbac",
-            "--account-namespace",
-            self.namespace(),
-            "--account",
-            NAME,
-            "--filename",
-        ]);
+        command.args(["rbac", "--account-namespace", self.namespace(), "--account", NAME]);
+        for object in objects {
+            command.args(["--cluster-object", object]);
+        }
         let output = command
+            .arg("--filename")
             .arg(&path)
             .stdin(Stdio::null())
             .output()

@@ -10,6 +10,10 @@ use super::{ControllerOptions, NAME};
 use crate::node::IMAGE;
 use crate::pods::{Mount, machine, volume_mounts, volumes};
 
+/// What stands for the authorities that the system trusts: a shipped image has some, the lab's is empty, and the AWS
+/// client of a debug build panics when it finds none.
+const AUTHORITIES: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+
 /// Where a controller is to run.
 pub(super) struct Place<'a> {
     pub(super) namespace: &'a str,
@@ -83,6 +87,7 @@ fn deployment(place: &Place<'_>, options: &ControllerOptions) -> Value {
     let mut env = vec![
         json!({"name": "LAB_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
         json!({"name": "TANDEM_LOG", "value": options.log}),
+        json!({"name": "SSL_CERT_FILE", "value": AUTHORITIES}),
     ];
     env.extend(
         options

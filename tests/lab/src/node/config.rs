@@ -218,7 +218,7 @@ pub(super) fn apiserver_arguments(home: &Home) -> Vec<String> {
     let flags = [
         ("etcd-servers", "http://127.0.0.1:2379".to_owned()),
         ("bind-address", "0.0.0.0".to_owned()),
-        ("advertise-address", network::NODE.to_owned()),
+        ("advertise-address", network::NODE.to_string()),
         ("secure-port", "6443".to_owned()),
         ("cert-dir", pki("")),
         ("tls-cert-file", pki("api.crt")),
@@ -289,7 +289,7 @@ pub(super) fn kubelet_arguments(home: &Home) -> Vec<String> {
         ("kubeconfig", text(&home.join("node.kubeconfig"))),
         ("root-dir", text(&home.join("kubelet"))),
         ("hostname-override", NODE.to_owned()),
-        ("node-ip", network::NODE.to_owned()),
+        ("node-ip", network::NODE.to_string()),
     ];
     arguments("kubelet", &flags)
 }

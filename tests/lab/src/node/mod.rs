@@ -18,6 +18,7 @@ use crate::poll::eventually;
 use programs::Programs;
 
 pub(crate) use image::NAME as IMAGE;
+pub(crate) use network::NODE as ADDRESS;
 pub(crate) use pki::{database_authority, private};
 
 /// The node's name, and with it the name in its certificate.

@@ -1,13 +1,14 @@
 //! The lab's network: one node, its Services and pods, and no way out.
 
 use std::fs;
+use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::home::Home;
 
 /// The node's address.
-pub(super) const NODE: &str = "10.243.0.1";
+pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 243, 0, 1);
 /// The name server's address, on the node as well.
 pub(super) const NAME_SERVER: &str = "10.243.0.10";
 pub(super) const SERVICES: &str = "10.96.0.0/24";

@@ -33,9 +33,10 @@ const CLIENTS: [(&str, &str, &str); 4] = [
 pub(super) fn write(home: &Home) -> Result<()> {
     let cluster = Authority::write(home, CLUSTER_AUTHORITY, "ca")?;
     Authority::write(home, DATABASE_AUTHORITY, "database-ca")?;
+    let address = network::NODE.to_string();
     let servers = [
         "127.0.0.1",
-        network::NODE,
+        &address,
         network::API_SERVICE,
         "localhost",
         "kubernetes.default.svc",
@@ -51,7 +52,7 @@ pub(super) fn write(home: &Home) -> Result<()> {
         "node",
         &node,
         Some("system:nodes"),
-        &[super::NODE, "127.0.0.1", network::NODE],
+        &[super::NODE, "127.0.0.1", &address],
     )?;
     kubeconfig(home, "node")?;
     let signing = KeyPair::generate()?;

@@ -1,5 +1,6 @@
 //! `lab demo`: what people do today, and the same with Tandem, counted.
 
+mod delivery;
 mod rotation;
 mod today;
 
@@ -9,16 +10,25 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tandem_lab::{Consumer, ConsumerOptions, Lab, PostgresOptions, Tally};
 
+use delivery::{Delivery, Route};
 use rotation::Rotation;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// How the credential comes to the application
+    #[arg(long, value_enum, default_value_t = Delivery::Secret)]
+    delivery: Delivery,
+}
 
 /// Logins of the application are watched for this long before and after each part, so that a count of zero failures
 /// is a count of something.
 const CALM: Duration = Duration::from_secs(2);
 
 /// Runs the demo; says whether not a single login failed under Tandem.
-pub(crate) fn run() -> Result<bool> {
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let controller = tandem_lab::controller_binary()?;
-    tandem_lab::within(async move |lab| play(&lab, &controller).await)
+    let delivery = arguments.delivery;
+    tandem_lab::within(async move |lab| play(&lab, &controller, delivery).await)
 }
 
 /// What happened to the application's logins in one part of the demo.
@@ -29,19 +39,30 @@ struct Score {
     failed: usize,
 }
 
-async fn play(lab: &Lab, controller: &Path) -> Result<bool> {
+async fn play(lab: &Lab, controller: &Path, delivery: Delivery) -> Result<bool> {
     say(
         "Setting the stage: PostgreSQL 15 with two users, and an application of 3 pods that logs in all the time.",
     );
     let namespace = lab.namespace("demo").await?;
     let stage = namespace.stage(PostgresOptions::named("db")).await?;
+    if delivery == Delivery::ExternalSecret {
+        say("Before its Secret: AWS Secrets Manager, emulated, and the real External Secrets Operator.");
+    }
+    let route = delivery.set_up(lab, &stage).await?;
     let app = namespace
         .consumer(ConsumerOptions::of(&stage.postgres).replicas(3))
         .await?;
     let mut scores = Vec::new();
 
-    say("\nFirst as it is done today: one user. ALTER ROLE, patch the Secret, rollout restart.");
-    let today = scored("one user, by hand", &app, today::rotate(&stage, &app)).await?;
+    say(match &route {
+        Route::Direct => {
+            "\nFirst as it is done today: one user. ALTER ROLE, patch the Secret, rollout restart."
+        }
+        Route::Stored(_) => {
+            "\nFirst as it is done today: one user. ALTER ROLE, aws secretsmanager put-secret-value, wait for the operator's refreshInterval (15 s here, an hour by default), rollout restart."
+        }
+    });
+    let today = scored("one user, by hand", &app, today::rotate(&stage, &route, &app)).await?;
     say(&format!(
         "  {} of {} logins failed.",
         today.1.failed, today.1.attempted
@@ -49,13 +70,14 @@ async fn play(lab: &Lab, controller: &Path) -> Result<bool> {
     scores.push(today.1);
 
     say("\nNow Tandem: two users that alternate. The controller runs as its shipped Deployment.");
-    let tandem = rotation::install(lab, &stage, controller).await?;
+    route.settle().await?;
+    let tandem = rotation::install(lab, &stage, &route, controller).await?;
     let mut rotations = Vec::new();
     for title in ["Tandem, first rotation", "Tandem, second rotation"] {
         say(&format!(
             "\n{title}: kubectl annotate rotpol app-db tandem.dev/rotate-now=…"
         ));
-        let (rotation, score) = scored(title, &app, tandem.rotate(&stage, &app)).await?;
+        let (rotation, score) = scored(title, &app, tandem.rotate(&stage, &route, &app)).await?;
         scores.push(score);
         rotations.push(rotation);
     }
@@ -117,10 +139,13 @@ fn report(rotations: &[Rotation], scores: &[Score]) {
     say("");
     for (index, rotation) in rotations.iter().enumerate() {
         say(&format!(
-            "rotation {}: {} API writes ({} of them status patches and Events); old password refused: {}",
+            "rotation {}: {} API writes ({} of them status patches and Events){}; old password refused: {}",
             index + 1,
             rotation.writes,
             rotation.told,
+            rotation
+                .calls
+                .map_or_else(String::new, |calls| format!(", {calls} calls to the store")),
             if rotation.old_refused { "yes" } else { "NO" }
         ));
     }

@@ -9,16 +9,18 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchP
 use serde_json::{Value, json};
 use tandem_lab::{Audit, CREDENTIALS_SECRET, Consumer, Controller, ControllerOptions, Lab, Stage};
 
+use super::delivery::Route;
 use super::{failed, say};
 
 const POLICY: &str = "app-db";
 /// A rotation of this size takes some ten seconds.
 const LIMIT: Duration = Duration::from_mins(5);
 /// In the order in which a rotation passes through them.
-pub(super) const PHASES: [&str; 8] = [
+pub(super) const PHASES: [&str; 9] = [
     "Staged",
     "Altered",
     "Verified",
+    "Flipped",
     "Delivered",
     "Restarted",
     "RolledOut",
@@ -40,6 +42,8 @@ pub(super) struct Rotation {
     pub(super) writes: usize,
     /// Status patches and Events among them.
     pub(super) told: usize,
+    /// Calls of the controller to the store, where there is one.
+    pub(super) calls: Option<usize>,
     /// The password that was in the Secret before does not log in any more.
     pub(super) old_refused: bool,
 }
@@ -60,12 +64,14 @@ impl Rotation {
 
 /// Installs the controller as it ships, gives it exactly the rights that the policy needs, and waits until preflight
 /// has passed.
-pub(super) async fn install(lab: &Lab, stage: &Stage, binary: &Path) -> Result<Tandem> {
+pub(super) async fn install(lab: &Lab, stage: &Stage, route: &Route, binary: &Path) -> Result<Tandem> {
     let namespace = stage.namespace.name();
-    let controller = lab
-        .controller(binary, ControllerOptions::watching(namespace).replicas(2))
-        .await?;
-    let policy = policy(stage);
+    let options = ControllerOptions {
+        env: route.environment(),
+        ..ControllerOptions::watching(namespace).replicas(2)
+    };
+    let controller = lab.controller(binary, options).await?;
+    let policy = policy(stage, route);
     controller.grant(namespace, &policy).await?;
     lab.apply(Some(namespace), &policy).await?;
     let kind = GroupVersionKind::gvk("tandem.dev", "v1alpha1", "RotationPolicy");
@@ -92,7 +98,7 @@ pub(super) async fn install(lab: &Lab, stage: &Stage, binary: &Path) -> Result<T
     Ok(tandem)
 }
 
-fn policy(stage: &Stage) -> String {
+fn policy(stage: &Stage, route: &Route) -> String {
     let users = [&stage.pair.a.user, &stage.pair.b.user];
     json!({
         "apiVersion": "tandem.dev/v1alpha1",
@@ -107,7 +113,7 @@ fn policy(stage: &Stage) -> String {
                 "tls": {"caRef": {"kind": "ConfigMap", "name": tandem_lab::CA_CONFIG_MAP}},
                 "smokeQuery": "SELECT 1 FROM orders LIMIT 0",
             },
-            "delivery": {"secret": {"name": CREDENTIALS_SECRET}},
+            "delivery": route.delivery(),
             "drain": {"quietFor": "2s"},
         }
     })
@@ -116,11 +122,12 @@ fn policy(stage: &Stage) -> String {
 
 impl Tandem {
     /// Rotates once, and says what can be seen meanwhile.
-    pub(super) async fn rotate(&self, stage: &Stage, app: &Consumer) -> Result<Rotation> {
+    pub(super) async fn rotate(&self, stage: &Stage, route: &Route, app: &Consumer) -> Result<Rotation> {
         let before = stage.namespace.read_secret(CREDENTIALS_SECRET).await?;
         let (user, password) = (field(&before, "username")?, field(&before, "password")?);
         let failed_before = failed(&app.tally()?);
         let audit = self.audit.clone().from_here()?;
+        let calls_before = route.calls();
         let nonce = Timestamp::now().to_string();
         let change = json!({"metadata": {"annotations": {"tandem.dev/rotate-now": nonce}}});
         self.policies
@@ -187,6 +194,10 @@ impl Tandem {
             reached,
             writes: writes.len(),
             told: told.count(),
+            calls: route
+                .calls()
+                .zip(calls_before)
+                .map(|(after, before)| after - before),
             old_refused: stage
                 .postgres
                 .connect_as(user, password, &stage.pair.database)

@@ -1,0 +1,276 @@
+//! What every test here begins with: a scene whose application Secret is made by an operator of its own, from a secret
+//! in a store of its own.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Deref;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DeleteParams};
+use serde_json::{Value, json};
+use tandem::manifest::iam::{Call, Statement};
+use tandem::policy::Policy;
+use tandem_lab::aws::{self, Version};
+use tandem_lab::{
+    Audit, Aws, CREDENTIALS_SECRET, Consumer, ControllerOptions, Eso, EsoOptions, Lab, Login,
+    PostgresOptions, Stage, eventually,
+};
+
+use crate::scene::{LIMIT, POLICY, Scene, direct, merge};
+
+/// Name of the secret in the store.
+pub(crate) const STORED: &str = "production/database/credentials";
+/// Name of the `SecretStore`.
+pub(crate) const STORE: &str = "aws";
+/// Name of the `ExternalSecret`, and of the Secret that it makes.
+pub(crate) const EXTERNAL_SECRET: &str = CREDENTIALS_SECRET;
+/// Where the emulated store listens: the lab's node, which pods reach.
+const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 243, 0, 1));
+
+/// What is to be different from the usual, each as a merge patch.
+pub(crate) struct Setup {
+    /// Of the policy.
+    pub(crate) policy: Value,
+    /// Of the `ExternalSecret`.
+    pub(crate) external_secret: Value,
+    /// Of the `SecretStore`.
+    pub(crate) store: Value,
+    /// How the controller runs.
+    pub(crate) controller: ControllerOptions,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            policy: json!({}),
+            external_secret: json!({}),
+            store: json!({}),
+            controller: ControllerOptions::default(),
+        }
+    }
+}
+
+impl Setup {
+    /// With another `ExternalSecret`.
+    pub(crate) fn external_secret(change: Value) -> Self {
+        Self {
+            external_secret: change,
+            ..Self::default()
+        }
+    }
+}
+
+/// A scene with a store and an operator.
+pub(crate) struct Place {
+    pub(crate) scene: Scene,
+    pub(crate) aws: Aws,
+    pub(crate) eso: Eso,
+    /// What was asked of the API server since the place was made.
+    pub(crate) audit: Audit,
+}
+
+impl Deref for Place {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.scene
+    }
+}
+
+/// What there was before a rotation.
+pub(crate) struct Before {
+    pub(crate) login: Login,
+    /// The document in the store.
+    pub(crate) text: String,
+    /// The current version in the store.
+    pub(crate) version: String,
+    versions: BTreeSet<String>,
+}
+
+impl Place {
+    /// A place that is ready: preflight has passed.
+    pub(crate) async fn new(lab: &Lab, name: &str, setup: Setup) -> Result<Self> {
+        let place = Self::unready(lab, name, setup).await?;
+        place.ready().await?;
+        Ok(place)
+    }
+
+    /// The same, not waited for. But the operator has made the Secret.
+    pub(crate) async fn unready(lab: &Lab, name: &str, setup: Setup) -> Result<Self> {
+        let audit = lab.audit().from_here()?;
+        let namespace = lab.namespace(name).await?;
+        let stage = namespace.stage(PostgresOptions::named("db")).await?;
+        let aws = Aws::start(NODE)?;
+        aws.create(STORED, aws::Value::Text(document(&stage.pair.a)))?;
+        let eso = namespace.eso(EsoOptions::of(&aws)).await?;
+        make_secret(&stage, &aws, &eso, &setup).await?;
+
+        let usual = store_first(&stage, &aws);
+        let key = aws.grant(&rights(&usual, &setup.policy)?)?;
+        let controller = setup
+            .controller
+            .env("AWS_ENDPOINT_URL", &aws.endpoint())
+            .env("AWS_ACCESS_KEY_ID", &key.id)
+            .env("AWS_SECRET_ACCESS_KEY", &key.secret);
+        let scene = Scene::on(stage, usual, controller).await?;
+        scene.apply(setup.policy).await?;
+        Ok(Self {
+            scene,
+            aws,
+            eso,
+            audit,
+        })
+    }
+
+    /// What there is, to be compared with by [`Place::rotated`].
+    pub(crate) async fn before(&self) -> Result<Before> {
+        Ok(Before {
+            login: self.credential().await?,
+            text: self.text()?,
+            version: self.labelled("AWSCURRENT")?.id,
+            versions: self.versions(),
+        })
+    }
+
+    /// One whole rotation has happened since, by one version, and harmed nobody and nothing.
+    pub(crate) async fn rotated(&self, before: &Before, apps: &[&Consumer]) -> Result<()> {
+        self.sound(&before.login, apps).await?;
+        let now = self.credential().await?;
+        // Byte for byte: nothing but the two values.
+        let expected = before
+            .text
+            .replace(&before.login.user, &now.user)
+            .replace(&before.login.password, &now.password);
+        ensure!(
+            self.text()? == expected,
+            "the document in the store is another one than expected"
+        );
+        let made: Vec<_> = self.versions().difference(&before.versions).cloned().collect();
+        let (current, previous) = (self.labelled("AWSCURRENT")?, self.labelled("AWSPREVIOUS")?);
+        ensure!(
+            made == [current.id.clone()],
+            "versions {made:?} were made, and {} is current",
+            current.id
+        );
+        ensure!(
+            previous.id == before.version,
+            "{} is the version before, not {}",
+            previous.id,
+            before.version
+        );
+        self.secret_never_written()
+    }
+
+    /// As long as it takes for anything that is wrong to happen, nothing was changed since.
+    pub(crate) async fn unchanged(&self, before: &Before) -> Result<()> {
+        ensure!(
+            self.versions() == before.versions && self.labelled("AWSCURRENT")?.id == before.version,
+            "the store was changed"
+        );
+        ensure!(
+            self.logs_in(&before.login).await,
+            "{} cannot log in any more",
+            before.login.user
+        );
+        self.secret_never_written()
+    }
+
+    /// Tandem has read the application Secret, and asked for no change of it.
+    pub(crate) fn secret_never_written(&self) -> Result<()> {
+        let account = self.controller.service_account();
+        let mut asked = self
+            .audit
+            .clone()
+            .service_account(self.controller.namespace(), account)
+            .namespace(self.namespace())
+            .read()?;
+        asked.retain(|request| request.resource == "secrets");
+        let written = |request: &&tandem_lab::Request| {
+            request.is_write() && request.name.as_deref() != Some(&format!("{POLICY}-tandem"))
+        };
+        let written: Vec<_> = asked.iter().filter(written).collect();
+        ensure!(written.is_empty(), "Tandem wrote: {written:?}");
+        ensure!(
+            asked
+                .iter()
+                .any(|request| request.name.as_deref() == Some(CREDENTIALS_SECRET)),
+            "the audit log does not say that Tandem has read the Secret"
+        );
+        Ok(())
+    }
+
+    /// The current document.
+    pub(crate) fn text(&self) -> Result<String> {
+        let current = self.labelled("AWSCURRENT")?;
+        Ok(String::from_utf8(current.value.bytes().to_vec())?)
+    }
+
+    /// The version under a label.
+    pub(crate) fn labelled(&self, label: &str) -> Result<Version> {
+        self.aws
+            .labelled(STORED, label)
+            .with_context(|| format!("no version has the label {label}"))
+    }
+
+    /// The ids of all versions.
+    pub(crate) fn versions(&self) -> BTreeSet<String> {
+        let versions = self.aws.versions(STORED).into_iter();
+        versions.map(|version| version.id).collect()
+    }
+}
+
+/// A document with more in it than the credential, in a form that no serializer would give it.
+pub(crate) fn document(login: &Login) -> String {
+    let Login { user, password } = login;
+    format!(
+        r#"{{"engine": "postgres",	"username":"{user}", "port" : 5432.0,
+  "password": "{password}","tags": [ ], "note": "caf\u00e9 \/ naïve", "z": {{"b": 1e0, "a": null}} }}"#
+    )
+}
+
+/// The Secret of a stage belongs to the operator from now on.
+async fn make_secret(stage: &Stage, aws: &Aws, eso: &Eso, setup: &Setup) -> Result<()> {
+    let secrets: Api<Secret> = stage.namespace.api();
+    if setup.external_secret["spec"]["target"]["creationPolicy"] != "Merge" {
+        secrets
+            .delete(CREDENTIALS_SECRET, &DeleteParams::default())
+            .await?;
+    }
+    eso.keys(aws.key()).await?;
+    let mut store = eso.secret_store(STORE);
+    merge(&mut store, &setup.store);
+    let mut external = eso.external_secret(EXTERNAL_SECRET, STORE, STORED, &["username", "password"]);
+    merge(&mut external, &setup.external_secret);
+    eso.apply(&[store, external]).await?;
+    eventually("the operator to make the Secret", LIMIT, async || {
+        Ok(secrets.get_opt(CREDENTIALS_SECRET).await?.map(drop))
+    })
+    .await
+}
+
+/// The usual policy of a place.
+fn store_first(stage: &Stage, aws: &Aws) -> Value {
+    let mut policy = direct(stage);
+    policy["spec"]["delivery"] = json!({"externalSecret": {
+        "name": EXTERNAL_SECRET,
+        "awsSecretsManager": {"secretId": STORED, "region": aws.region()},
+    }});
+    policy
+}
+
+/// What IAM has to allow for a policy, and nothing else. One that means nothing gets the rights of the usual one.
+fn rights(usual: &Value, change: &Value) -> Result<Value> {
+    let mut changed = usual.clone();
+    merge(&mut changed, change);
+    let parse = |policy: Value| anyhow::Ok(Policy::parse(&serde_json::from_value(policy)?)?);
+    let policy = parse(changed).or_else(|_| parse(usual.clone()))?;
+    let stored = policy
+        .delivery
+        .source()
+        .context("the policy does not deliver through a store")?;
+    Ok(json!({
+        "Version": "2012-10-17",
+        "Statement": [Statement::on(stored, &Call::DELIVERY)],
+    }))
+}
