@@ -28,6 +28,8 @@ enum Command {
     Crd,
     /// Prints exactly the Role that policies need, each Secret by its name, and its binding.
     Rbac(Rbac),
+    /// Prints exactly the IAM policy that policies need for their secrets in AWS.
+    Iam(Iam),
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,6 +78,16 @@ struct Rbac {
     account: String,
 }
 
+#[derive(Debug, clap::Args)]
+struct Iam {
+    /// File with one or more policies; - for standard input.
+    #[arg(short, long)]
+    filename: PathBuf,
+    /// For this role that the controller assumes; for the controller's own identity when absent.
+    #[arg(long)]
+    role: Option<String>,
+}
+
 impl Args {
     /// Does what was asked.
     ///
@@ -92,6 +104,10 @@ impl Args {
                     &rbac.account_namespace,
                     &rbac.account,
                 )?)
+            }
+            Command::Iam(iam) => {
+                let policies = read(&iam.filename)?;
+                print(&manifest::iam::iam(&policies, iam.role.as_deref())?)
             }
             Command::Run(run) => {
                 logs::start(&run.log, run.log_format)?;

@@ -25,6 +25,7 @@ use sim::hands::{Point, take};
 use sim::happy::{HAPPY_WRITES, HAPPY_WRITES_THROUGH_A_STORE};
 use sim::mutants::MUTANTS;
 use sim::start::{fresh, starts, through_a_store};
+use sim::store_mutants::STORE_MUTANTS;
 use tandem::controller::turn::Machine;
 
 /// Faults that strike in one history.
@@ -56,10 +57,13 @@ fn every_write_and_every_fault_ends_with_everybody_logged_in() {
 fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
     let mut caught = 0;
     let mut missed = Vec::new();
-    for mutant in &MUTANTS {
+    let direct = MUTANTS.iter().map(|mutant| (mutant, false));
+    let stored = STORE_MUTANTS.iter().map(|mutant| (mutant, true));
+    for (mutant, through_a_store) in direct.chain(stored) {
         let found = (0..=BUDGET).find_map(|budget| {
             starts()
                 .into_iter()
+                .filter(|(_, state)| state.cluster.source.is_some() == through_a_store)
                 .find_map(|(start, state)| Some((start, explore(mutant, &state, budget).err()?)))
         });
         match found {
@@ -71,7 +75,10 @@ fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
             None => missed.push(format!("{}: not caught", mutant.name)),
         }
     }
-    println!("{caught} of {} mutants caught", MUTANTS.len());
+    println!(
+        "{caught} of {} mutants caught",
+        MUTANTS.len() + STORE_MUTANTS.len()
+    );
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 

@@ -26,6 +26,28 @@ fn the_committed_crd_is_the_generated_one() {
 }
 
 #[test]
+fn the_documented_rights_in_aws_are_the_generated_ones() {
+    let example = include_str!("../deploy/examples/store-first.yaml");
+    let generated = manifest::iam::iam(example, None).unwrap();
+    let documented = include_str!("../docs/iam.md");
+    assert!(
+        documented.contains(&format!("```json\n{generated}```\n")),
+        "mend docs/iam.md with: cargo run --bin tandem -- iam -f deploy/examples/store-first.yaml\n{generated}"
+    );
+}
+
+#[test]
+fn rights_in_aws_that_nobody_needs_are_not_printed() {
+    let direct = include_str!("../deploy/examples/direct.yaml");
+    let error = manifest::iam::iam(direct, None).unwrap_err().to_string();
+    assert!(error.contains("needs nothing of AWS"), "{error}");
+    let stored = include_str!("../deploy/examples/store-first.yaml");
+    let error = manifest::iam::iam(stored, Some("arn:aws:iam::123456789012:role/other")).unwrap_err();
+    assert!(error.to_string().contains("role/other needs nothing"), "{error}");
+    assert!(manifest::iam::iam("", None).is_err());
+}
+
+#[test]
 fn every_field_explains_itself() {
     let crd: Value = serde_saphyr::from_str(include_str!("../crds/rotationpolicies.yaml")).unwrap();
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
@@ -104,6 +126,10 @@ fn one_secret_that_serves_as_two_things_is_named_once_with_the_verbs_of_both() {
     assert_eq!(rules[0].verbs, ["get", "patch"]);
 }
 
+fn stored(name: &str) -> Value {
+    json!({"name": name, "awsSecretsManager": {"secretId": name, "region": "eu-central-1"}})
+}
+
 /// Changes to a valid policy, each with a part of the refusal.
 fn refusals() -> Vec<(&'static str, Value, &'static str)> {
     vec![
@@ -176,6 +202,44 @@ fn refusals() -> Vec<(&'static str, Value, &'static str)> {
             "a template over a key",
             json!({"spec": {"delivery": {"secret": {"templates": {"password": "x"}}}}}),
             "must not use the key",
+        ),
+        (
+            "two deliveries",
+            json!({"spec": {"delivery": {"externalSecret": stored("b")}}}),
+            "exactly one of secret and externalSecret",
+        ),
+        (
+            "no delivery",
+            json!({"spec": {"delivery": {"secret": null}}}),
+            "exactly one of secret and externalSecret",
+        ),
+        (
+            "equal keys of the operator's Secret",
+            json!({"spec": {"delivery": {"secret": null, "externalSecret": {
+                "name": "a", "keys": {"username": "x", "password": "x"},
+                "awsSecretsManager": {"secretId": "a", "region": "eu-central-1"},
+            }}}}),
+            "must differ",
+        ),
+        (
+            "an external id without a role",
+            json!({"spec": {"delivery": {"secret": null, "externalSecret": {
+                "name": "a",
+                "awsSecretsManager": {"secretId": "a", "region": "eu-central-1", "externalId": "id"},
+            }}}}),
+            "no meaning without roleArn",
+        ),
+        (
+            "a region that is none",
+            json!({"spec": {"delivery": {"secret": null, "externalSecret": {
+                "name": "a", "awsSecretsManager": {"secretId": "a", "region": "http://elsewhere"},
+            }}}}),
+            "should match",
+        ),
+        (
+            "two administrators",
+            json!({"spec": {"database": {"admin": {"awsSecret": {"secretId": "a", "region": "eu-central-1"}}}}}),
+            "exactly one of secretRef and awsSecret",
         ),
         (
             "targets that nobody restarts",

@@ -1,11 +1,14 @@
-//! Manifests that are generated, never written by hand: the custom resource definition and the Role of a policy.
+//! Manifests that are generated, never written by hand: the custom resource definition, and the rights that policies
+//! need in the cluster and in AWS.
 
 pub mod iam;
 pub mod rbac;
 
+use anyhow::Context as _;
 use kube::CustomResourceExt;
 
 use crate::api::RotationPolicy;
+use crate::policy::Policy;
 
 /// The custom resource definition as YAML.
 ///
@@ -13,6 +16,17 @@ use crate::api::RotationPolicy;
 /// When it cannot be written as YAML.
 pub fn crd() -> anyhow::Result<String> {
     yaml(&RotationPolicy::crd())
+}
+
+/// The policies in a YAML stream.
+fn policies(text: &str) -> anyhow::Result<Vec<Policy>> {
+    let objects: Vec<RotationPolicy> = serde_saphyr::from_multiple(text)
+        .context("failed to read the policies: every document must be a RotationPolicy")?;
+    anyhow::ensure!(!objects.is_empty(), "there is no RotationPolicy in it");
+    let parse = |object: &RotationPolicy| {
+        Policy::parse(object).with_context(|| format!("policy {:?}", object.metadata.name))
+    };
+    objects.iter().map(parse).collect()
 }
 
 /// One YAML document.

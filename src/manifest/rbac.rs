@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use anyhow::Context as _;
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
 };
@@ -12,7 +11,7 @@ use kube::api::ObjectMeta;
 
 use super::yaml;
 use crate::api::spec::{CaKind, RestartMode};
-use crate::api::{OPERATOR_GROUP, RotationPolicy, journal_name};
+use crate::api::{OPERATOR_GROUP, journal_name};
 use crate::policy::{Admin, Policy, Route, Tls};
 
 /// One of External Secrets Operator's objects that are in no namespace. No policy names it: a `ClusterSecretStore` is named
@@ -50,12 +49,8 @@ pub fn rbac(
     account_namespace: &str,
     account: &str,
 ) -> anyhow::Result<String> {
-    let objects: Vec<RotationPolicy> = serde_saphyr::from_multiple(policies)
-        .context("failed to read the policies: every document must be a RotationPolicy")?;
-    anyhow::ensure!(!objects.is_empty(), "there is no RotationPolicy in it");
     let mut documents = Vec::new();
-    for object in &objects {
-        let policy = Policy::parse(object).with_context(|| format!("policy {:?}", object.metadata.name))?;
+    for policy in super::policies(policies)? {
         documents.push(yaml(&role(&policy))?);
         documents.push(yaml(&RoleBinding {
             metadata: metadata(&policy),

@@ -9,6 +9,7 @@
 
 mod delivery;
 mod journal;
+mod operator;
 mod publish;
 mod server;
 mod workloads;

@@ -95,6 +95,14 @@ pub(crate) fn policy() -> Policy {
     Policy::parse(&object()).unwrap()
 }
 
+/// A policy that delivers through the store, with `ExternalSecret` `db`.
+pub(crate) fn store_first() -> Policy {
+    let mut object = serde_json::to_value(object()).unwrap();
+    let source = json!({"secretId": "shop/db", "region": "eu-central-1"});
+    object["spec"]["delivery"] = json!({"externalSecret": {"name": "db", "awsSecretsManager": source}});
+    Policy::parse(&serde_json::from_value(object).unwrap()).unwrap()
+}
+
 pub(crate) fn sensitive(text: &str) -> Sensitive {
     Sensitive::new(text.to_owned())
 }

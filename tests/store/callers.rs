@@ -5,7 +5,7 @@ use tandem::effects::store::{Store as _, Stores};
 use tandem::policy::StoredSecret;
 use tandem_lab::aws::{Aws, Trust, Value};
 
-use crate::scene::{NAME, Scene, config, current, promote, propose, stored};
+use crate::scene::{NAME, Scene, current, promote, propose, stored};
 
 const EVERYTHING: &str =
     r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
@@ -29,7 +29,7 @@ async fn controller(scene: &Scene, role: &str) -> Stores {
         "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role,
     }});
     let key = scene.aws.grant(&policy).unwrap();
-    Stores::new(&config(&scene.aws.endpoint(), &key).await, scene.metrics.clone())
+    scene.stores_of(&key).await
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod callers;
+mod environment;
 mod mishaps;
 mod protocol;
 mod rights;

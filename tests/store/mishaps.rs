@@ -11,7 +11,7 @@ use crate::scene::{
 };
 
 /// Longer than anybody waits.
-const FOREVER: Duration = Duration::from_secs(600);
+const FOREVER: Duration = Duration::from_mins(10);
 
 #[tokio::test]
 async fn fm33_a_write_that_was_made_and_answered_with_an_error_is_made_once() {

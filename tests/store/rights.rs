@@ -5,7 +5,9 @@ use serde_json::{Value as Json, json};
 use tandem::effects::Outcome;
 use tandem::effects::store::Store as _;
 use tandem::machine::facts::Finding;
-use tandem::manifest::iam::{Call, Statement};
+use tandem::manifest::iam::{self, Call, Statement};
+use tandem::policy::{Admin, Policy};
+use tandem_lab::aws::Value;
 
 use crate::scene::{AFTER, BEFORE, NAME, Scene, current, promote, propose, refusal, stored};
 
@@ -39,17 +41,30 @@ fn names(finding: &Finding, call: Call) {
 }
 
 #[tokio::test]
-async fn with_exactly_these_rights_everything_works() {
+async fn with_exactly_the_documented_rights_everything_works() {
+    // In the region that the lab's AWS keeps its secrets in.
+    let example = include_str!("../../deploy/examples/store-first.yaml").replace("eu-central-1", "us-east-1");
+    let policy = Policy::parse(&serde_saphyr::from_str(&example).unwrap()).unwrap();
+    let Admin::Stored(administrator) = &policy.database.admin else {
+        panic!("the example's administrator is elsewhere");
+    };
     let scene = Scene::new().await;
-    let key = scene.aws.grant(&allows(&Call::DELIVERY)).unwrap();
-    let secret = scene.open_as(&key).await;
+    let master = Value::Text(r#"{"username":"postgres","password":"x"}"#.into());
+    scene.aws.create(&administrator.id, master).unwrap();
+    let documented = serde_json::from_str(&iam::iam(&example, None).unwrap()).unwrap();
+    let stores = scene.stores_of(&scene.aws.grant(&documented).unwrap()).await;
+
+    let secret = stores.open(policy.delivery.source().unwrap());
     let base = current(&secret).await;
     assert_eq!(secret.findings(Some(&base)).await, []);
     assert_eq!(propose(&secret, &base).await.unwrap(), Outcome::Done);
     assert_eq!(promote(&secret, &base).await.unwrap(), Outcome::Done);
     assert_eq!(scene.text(), AFTER);
-    let key = scene.aws.grant(&allows(&Call::ADMINISTRATION)).unwrap();
-    assert!(scene.open_as(&key).await.current().await.unwrap().is_ok());
+    assert!(stores.administrator(administrator).await.unwrap().is_ok());
+
+    // And no more: the administrator's secret is only read.
+    let finding = stores.open(administrator).findings(None).await.remove(0);
+    assert_eq!(finding.reason, "StoreAccessDenied", "{finding:?}");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use tandem::telemetry::metrics::Metrics;
 use tandem_lab::aws::{AccessKey, Aws, Value};
 
 /// Of the secret.
-pub(crate) const NAME: &str = "production/orders/db";
+pub(crate) const NAME: &str = "production/orders/database";
 /// Of the policy.
 pub(crate) const UID: &str = "0b5c1d7e-4f7a-4f0e-9a55-3a1f0c2d9b88";
 /// What no write needs.
@@ -56,8 +56,13 @@ impl Scene {
 
     /// The secret, by somebody else.
     pub(crate) async fn open_as(&self, key: &AccessKey) -> SecretsManager {
+        self.stores_of(key).await.open(&stored())
+    }
+
+    /// As somebody else sees AWS.
+    pub(crate) async fn stores_of(&self, key: &AccessKey) -> Stores {
         let config = config(&self.aws.endpoint(), key).await;
-        Stores::new(&config, self.metrics.clone()).open(&stored())
+        Stores::new(&config, self.metrics.clone())
     }
 
     /// What is current, past every wire.

@@ -27,6 +27,25 @@ pub(super) fn policy(restart: &Value) -> Policy {
     Policy::parse(&object).unwrap()
 }
 
+/// A policy `app` in `shop` that delivers through the store secret `shop/db` and `ExternalSecret` `db` to Secret `db`.
+pub(super) fn store_first() -> Policy {
+    let object: RotationPolicy = object(json!({
+        "apiVersion": "tandem.dev/v1alpha1",
+        "kind": "RotationPolicy",
+        "metadata": {"name": "app", "namespace": "shop", "uid": "uid-1"},
+        "spec": {
+            "users": ["app_a", "app_b"],
+            "database": {"host": "db", "name": "appdb", "admin": {"secretRef": {"name": "admin"}}},
+            "delivery": {"externalSecret": {
+                "name": "db",
+                "awsSecretsManager": {"secretId": "shop/db", "region": "eu-central-1"},
+            }},
+            "restart": {},
+        },
+    }));
+    Policy::parse(&object).unwrap()
+}
+
 /// Any object from JSON.
 pub(super) fn object<T: DeserializeOwned>(json: Value) -> T {
     serde_json::from_value(json).unwrap()

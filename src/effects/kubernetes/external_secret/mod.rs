@@ -20,6 +20,8 @@ mod shape;
 mod sources;
 mod synced;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use kube::api::{Patch, PatchParams};
 use serde::de::IgnoredAny;

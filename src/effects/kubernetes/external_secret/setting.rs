@@ -16,9 +16,9 @@ pub(super) struct Setting<'a> {
     pub(super) source: &'a StoredSecret,
     /// Version of the API in which these objects are.
     pub(super) version: &'static str,
-    pub(super) external: ExternalSecret,
+    pub(super) external: Box<ExternalSecret>,
     /// The `ClusterExternalSecret` that made it.
-    pub(super) owner: Option<ClusterExternalSecret>,
+    pub(super) owner: Option<Box<ClusterExternalSecret>>,
     pub(super) stores: Stores,
     /// The other `ExternalSecret`s of the namespace.
     pub(super) others: Vec<ExternalSecret>,
@@ -42,7 +42,7 @@ impl Cluster {
         };
         let namespace = &self.namespace;
         let (version, external) = match self.external_secret(name).await? {
-            Found::There(version, external) => (version, *external),
+            Found::There(version, external) => (version, external),
             Found::Missing => {
                 return Ok(Err(Finding {
                     blocks: true,
@@ -75,7 +75,7 @@ impl Cluster {
                         ),
                     }));
                 };
-                Some(found)
+                Some(Box::new(found))
             }
         };
         Ok(Ok(Setting {

@@ -84,7 +84,7 @@ impl AppSecret {
 }
 
 /// Keys whose value was made of the previous password, and not of the pending one.
-fn stale_keys<'a>(live: &'a Secret, pending: &Sensitive, previous: &Sensitive) -> Vec<&'a str> {
+pub(super) fn stale_keys<'a>(live: &'a Secret, pending: &Sensitive, previous: &Sensitive) -> Vec<&'a str> {
     let (pending, previous) = (pending.expose(), previous.expose());
     if previous.len() < TELLING {
         return Vec::new();
@@ -111,7 +111,7 @@ fn values(live: &Secret) -> impl Iterator<Item = (&str, &str)> {
 
 /// When the API server took what is there. The operator moves that time when it copies an annotation too; a later time
 /// does no harm, it only counts more pods as old.
-fn landing(policy: &Policy, live: &Secret) -> Option<Landing> {
+pub(super) fn landing(policy: &Policy, live: &Secret) -> Option<Landing> {
     let target = &policy.delivery.target;
     let entries: Vec<_> = live.metadata.managed_fields.iter().flatten().collect();
     let newest = |which: &dyn Fn(&ManagedFieldsEntry) -> bool| -> Option<Timestamp> {
