@@ -141,7 +141,12 @@ impl Aws {
 
     /// Makes calls about a secret fail.
     pub fn fault(&self, secret: &str, fault: Fault) {
-        self.state().faults.add(secret, fault);
+        self.state().faults.add(secret, None, fault);
+    }
+
+    /// Makes calls about a secret fail that are signed with this key.
+    pub fn fault_of(&self, key: &AccessKey, secret: &str, fault: Fault) {
+        self.state().faults.add(secret, Some(&key.id), fault);
     }
 
     /// Lets nothing fail any more.
