@@ -87,11 +87,11 @@ async fn only_the_operator_wrote(place: &Place) -> Result<()> {
             && request.resource == "secrets"
             && request.name.as_deref() == Some(CREDENTIALS_SECRET)
     });
-    let writers: BTreeSet<_> = writes.map(|request| request.user.as_str()).collect();
+    let users: BTreeSet<_> = writes.map(|request| request.user.as_str()).collect();
     // The lab made a Secret of that name first, and deleted it.
     ensure!(
-        writers == BTreeSet::from([operator.as_str(), "lab-admin"]),
-        "these wrote it: {writers:?}"
+        users == BTreeSet::from([operator.as_str(), "lab-admin"]),
+        "these wrote it: {users:?}"
     );
     Ok(())
 }
