@@ -3,6 +3,9 @@
 
 #![allow(clippy::indexing_slicing, reason = "a helper that fails fails its test")]
 
+mod cases;
+mod cases_interrupted;
+mod cases_refused;
 mod failure_modes;
 #[allow(
     dead_code,
