@@ -4,7 +4,11 @@
 #![allow(clippy::indexing_slicing, reason = "a helper that fails fails its test")]
 
 mod place;
+mod refused;
 mod rotation;
 #[allow(dead_code, reason = "shared with the tests of direct delivery")]
 #[path = "../cluster/scene.rs"]
 mod scene;
+mod still;
+mod traps;
+mod traps_made_anew;
