@@ -19,11 +19,13 @@ mod sim;
 
 use std::thread;
 
+use sim::data::State;
 use sim::explore::{Explored, awake, explore};
 use sim::hands::{Point, take};
-use sim::happy::HAPPY_WRITES;
+use sim::happy::{HAPPY_WRITES, HAPPY_WRITES_THROUGH_A_STORE};
 use sim::mutants::MUTANTS;
-use sim::start::{fresh, starts};
+use sim::start::{fresh, starts, through_a_store};
+use sim::store_mutants::STORE_MUTANTS;
 use tandem::controller::turn::Machine;
 
 /// Faults that strike in one history.
@@ -55,10 +57,13 @@ fn every_write_and_every_fault_ends_with_everybody_logged_in() {
 fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
     let mut caught = 0;
     let mut missed = Vec::new();
-    for mutant in &MUTANTS {
+    let direct = MUTANTS.iter().map(|mutant| (mutant, false));
+    let stored = STORE_MUTANTS.iter().map(|mutant| (mutant, true));
+    for (mutant, through_a_store) in direct.chain(stored) {
         let found = (0..=BUDGET).find_map(|budget| {
             starts()
                 .into_iter()
+                .filter(|(_, state)| state.cluster.source.is_some() == through_a_store)
                 .find_map(|(start, state)| Some((start, explore(mutant, &state, budget).err()?)))
         });
         match found {
@@ -70,14 +75,22 @@ fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
             None => missed.push(format!("{}: not caught", mutant.name)),
         }
     }
-    println!("{caught} of {} mutants caught", MUTANTS.len());
+    println!(
+        "{caught} of {} mutants caught",
+        MUTANTS.len() + STORE_MUTANTS.len()
+    );
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
 /// The writes that the real process is killed at are those of the undisturbed rotation, and no others.
 #[test]
 fn an_undisturbed_rotation_makes_these_writes() {
-    let mut state = fresh();
+    assert_eq!(writes(fresh()), HAPPY_WRITES);
+    assert_eq!(writes(through_a_store()), HAPPY_WRITES_THROUGH_A_STORE);
+}
+
+/// All that is written from a start on, when nothing goes wrong.
+fn writes(mut state: State) -> Vec<&'static str> {
     let mut writes = Vec::new();
     for _ in 0..100 {
         if state.controller.wake.is_none() {
@@ -94,5 +107,5 @@ fn an_undisturbed_rotation_makes_these_writes() {
             assert_eq!(sim::events::live(&mut state, life), None);
         }
     }
-    assert_eq!(writes, HAPPY_WRITES);
+    writes
 }

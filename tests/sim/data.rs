@@ -20,6 +20,8 @@ pub const EPOCH: i64 = 1_772_323_200_000;
 pub const SQL_DEADLINE: i64 = 10_000;
 /// A new process waits so long before it writes.
 pub const LEASE: i64 = 15_000;
+/// After so long every reader of the store sees a move.
+pub const STORE_LAG: i64 = 500;
 /// A turn that failed is tried again after so long.
 pub const RETRY: i64 = 1_000;
 /// A write to the API server that was given up can still land for so long.
@@ -107,8 +109,8 @@ pub struct Source {
     pub current: usize,
     /// What was current before.
     pub previous: usize,
-    /// Readers may still be shown the previous version: a move is seen late.
-    pub unsettled: bool,
+    /// Until then readers may still be shown the previous version: a move is seen late.
+    pub seen_late_until: i64,
     /// Whether the operator runs.
     pub operator: bool,
     /// The resourceVersion of the object on which it is asked to sync.

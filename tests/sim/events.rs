@@ -154,7 +154,9 @@ pub fn lives(state: &State) -> Vec<Life> {
         if source.asked || differs(source.told()) {
             lives.push(Life::Sync);
         }
-        if source.unsettled && (source.asked || differs(source.versions[source.previous].credential)) {
+        if state.now < source.seen_late_until
+            && (source.asked || differs(source.versions[source.previous].credential))
+        {
             lives.push(Life::SyncLate);
         }
     }

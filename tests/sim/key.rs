@@ -150,7 +150,8 @@ impl Canon {
     }
 
     fn source(&mut self, state: &State, source: &Source) {
-        self.put((source.up, source.operator, source.asked, source.unsettled));
+        self.put((source.up, source.operator, source.asked));
+        self.put(state.now < source.seen_late_until);
         self.revision(Some(source.revision));
         self.put((source.current == source.previous, source.current));
         for version in &source.versions {

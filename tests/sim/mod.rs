@@ -37,4 +37,5 @@ pub mod key;
 pub mod mutants;
 pub mod rules;
 pub mod start;
+pub mod store_mutants;
 pub mod writes;

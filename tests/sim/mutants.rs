@@ -15,7 +15,8 @@ pub struct Mutant {
     pub name: &'static str,
     /// Name of the rule that it breaks.
     pub breaks: &'static str,
-    think: fn(&Policy, &Loaded, &Facts, Timestamp) -> Decision,
+    /// What it does instead of deciding.
+    pub think: fn(&Policy, &Loaded, &Facts, Timestamp) -> Decision,
 }
 
 impl Mind for Mutant {
@@ -28,7 +29,7 @@ impl Mind for Mutant {
     }
 }
 
-/// All of them.
+/// Those that any rotation shows.
 pub const MUTANTS: [Mutant; 17] = [
     Mutant {
         name: "sets the verifier before the journal is written",
@@ -117,14 +118,14 @@ pub const MUTANTS: [Mutant; 17] = [
     },
 ];
 
-fn rotation(journal: &Loaded) -> Option<(&Journal, &Rotation)> {
+pub fn rotation(journal: &Loaded) -> Option<(&Journal, &Rotation)> {
     match journal {
         Loaded::Valid(journal) => Some((journal, journal.rotation.as_ref()?)),
         Loaded::Absent | Loaded::Corrupt(_) => None,
     }
 }
 
-fn act(phase: Phase, action: Action) -> Decision {
+pub fn act(phase: Phase, action: Action) -> Decision {
     Decision {
         phase,
         step: Step::Act(action),

@@ -27,7 +27,7 @@ pub fn told(state: &State) -> BTreeSet<Credential> {
     if let Some(source) = &state.cluster.source {
         told.insert(source.told());
         // Whoever reads it a moment after a move may still be shown what was current before.
-        if source.unsettled {
+        if state.now < source.seen_late_until {
             told.insert(source.versions[source.previous].credential);
         }
     }

@@ -97,7 +97,7 @@ pub fn through_a_store() -> State {
         }],
         current: 0,
         previous: 0,
-        unsettled: false,
+        seen_late_until: 0,
         operator: true,
         revision: 1,
         request: None,

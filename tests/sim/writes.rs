@@ -10,7 +10,7 @@ use tandem::machine::step::Entry;
 use super::answers::{View, landed, restart_mark};
 use super::data::{
     AppSecret, Content, Credential, Delivery, Id, JournalSecret, Mark, Name, Request, Role, SQL_DEADLINE,
-    Source, State, Version, Write, user_index,
+    STORE_LAG, Source, State, Version, Write, user_index,
 };
 
 impl Write {
@@ -406,7 +406,7 @@ pub fn promote(state: &mut State, to: usize) {
     if let Some(source) = &mut state.cluster.source {
         source.previous = source.current;
         source.current = to;
-        source.unsettled = true;
+        source.seen_late_until = state.now + STORE_LAG;
         state.ledger.told.insert(source.versions[to].credential);
     }
 }
@@ -428,7 +428,7 @@ pub fn sync(state: &mut State, late: bool) {
         return;
     };
     source.asked = false;
-    source.unsettled = false;
+    source.seen_late_until = 0;
     let shown = if late { source.previous } else { source.current };
     let credential = source.versions[shown].credential;
     if state

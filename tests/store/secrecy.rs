@@ -44,19 +44,19 @@ async fn everything() {
     let scene = Scene::new().await;
     let secret = scene.open();
     let base = current(&secret).await;
-    let mut said = format!("{secret:?} {:?}", scene.stores);
+    let mut said = vec![format!("{secret:?} {:?}", scene.stores)];
     for how in [How::Throttle, How::ServerErrorAfter, How::Deny] {
         scene
             .aws
             .fault(NAME, Fault::once(Action::PutSecretValue, how).times(3));
-        said += &format!("{:?}", propose(&secret, &base).await);
+        said.push(format!("{:?}", propose(&secret, &base).await));
         scene.aws.mend();
     }
-    said += &format!("{:?}", secret.findings(Some(&base)).await);
+    said.push(format!("{:?}", secret.findings(Some(&base)).await));
     propose(&secret, &base).await.unwrap();
     promote(&secret, &base).await.unwrap();
-    said += &scene.metrics.text();
-    tracing::trace!(target: "tandem", "{said}");
+    said.push(scene.metrics.text());
+    tracing::trace!(target: "tandem", "{said:?}");
 }
 
 /// The SDK's own switch, which makes it write down what it knows to be secret.
@@ -73,7 +73,7 @@ fn switched_on(test: &str) -> bool {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&again.stdout);
-    assert!(again.status.success() && said.contains("1 passed"), "{said}");
+    assert!(again.status.success() && said.contains("1 passed"), "{said:?}");
     false
 }
 

@@ -2,7 +2,6 @@
 //! in a store of its own.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Deref;
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,8 +9,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 use tandem::manifest::iam::{Call, Statement};
-use tandem::policy::Policy;
-use tandem_lab::aws::{self, Version};
+use tandem::policy::{Admin, Policy};
+use tandem_lab::aws::{self, AccessKey, Call as Asked, Version};
 use tandem_lab::{
     Audit, Aws, CREDENTIALS_SECRET, Consumer, ControllerOptions, Eso, EsoOptions, Lab, Login,
     PostgresOptions, Stage, eventually,
@@ -25,8 +24,6 @@ pub(crate) const STORED: &str = "production/database/credentials";
 pub(crate) const STORE: &str = "aws";
 /// Name of the `ExternalSecret`, and of the Secret that it makes.
 pub(crate) const EXTERNAL_SECRET: &str = CREDENTIALS_SECRET;
-/// Where the emulated store listens: the lab's node, which pods reach.
-const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 243, 0, 1));
 
 /// What is to be different from the usual, each as a merge patch.
 pub(crate) struct Setup {
@@ -66,6 +63,8 @@ pub(crate) struct Place {
     pub(crate) scene: Scene,
     pub(crate) aws: Aws,
     pub(crate) eso: Eso,
+    /// Tandem's own, with exactly the rights that the policy needs.
+    pub(crate) key: AccessKey,
     /// What was asked of the API server since the place was made.
     pub(crate) audit: Audit,
 }
@@ -88,6 +87,18 @@ pub(crate) struct Before {
     versions: BTreeSet<String>,
 }
 
+impl Before {
+    /// How many versions there were.
+    pub(crate) fn len(&self) -> usize {
+        self.versions.len()
+    }
+
+    /// What somebody else has written since does not count.
+    pub(crate) fn seen(&mut self, place: &Place) {
+        self.versions = place.versions();
+    }
+}
+
 impl Place {
     /// A place that is ready: preflight has passed.
     pub(crate) async fn new(lab: &Lab, name: &str, setup: Setup) -> Result<Self> {
@@ -101,7 +112,7 @@ impl Place {
         let audit = lab.audit().from_here()?;
         let namespace = lab.namespace(name).await?;
         let stage = namespace.stage(PostgresOptions::named("db")).await?;
-        let aws = Aws::start(NODE)?;
+        let aws = Aws::start(lab.address())?;
         aws.create(STORED, aws::Value::Text(document(&stage.pair.a)))?;
         let eso = namespace.eso(EsoOptions::of(&aws)).await?;
         make_secret(&stage, &aws, &eso, &setup).await?;
@@ -119,6 +130,7 @@ impl Place {
             scene,
             aws,
             eso,
+            key,
             audit,
         })
     }
@@ -200,6 +212,13 @@ impl Place {
         Ok(())
     }
 
+    /// What Tandem has asked of the store.
+    pub(crate) fn calls(&self) -> Vec<Asked> {
+        let mut calls = self.aws.all_calls();
+        calls.retain(|call| call.key == self.key.id);
+        calls
+    }
+
     /// The current document.
     pub(crate) fn text(&self) -> Result<String> {
         let current = self.labelled("AWSCURRENT")?;
@@ -269,8 +288,9 @@ fn rights(usual: &Value, change: &Value) -> Result<Value> {
         .delivery
         .source()
         .context("the policy does not deliver through a store")?;
-    Ok(json!({
-        "Version": "2012-10-17",
-        "Statement": [Statement::on(stored, &Call::DELIVERY)],
-    }))
+    let mut statements = vec![Statement::on(stored, &Call::DELIVERY)];
+    if let Admin::Stored(admin) = &policy.database.admin {
+        statements.push(Statement::on(admin, &Call::ADMINISTRATION));
+    }
+    Ok(json!({"Version": "2012-10-17", "Statement": statements}))
 }

@@ -117,7 +117,8 @@ impl Stores {
         if let Some(client) = clients().get(&caller) {
             return client.clone();
         }
-        let made = self.make(&caller).await;
+        // Boxed: it is large, seldom needed, and would be part of every future that makes a call.
+        let made = Box::pin(self.make(&caller)).await;
         // Somebody else may have made one meanwhile; it may hold credentials already.
         clients().entry(caller).or_insert(made).clone()
     }

@@ -131,7 +131,7 @@ impl SecretsManager {
     pub(super) async fn describe(&self, until: Instant) -> Result<DescribeSecretOutput, Failure> {
         let request = self.stores.client(&self.secret).await.describe_secret();
         let request = request.secret_id(&self.secret.id);
-        self.ask(Call::Describe, until, request.send()).await
+        self.ask(Call::Describe, until, Box::pin(request.send())).await
     }
 
     /// Reads a version, or the current one.
@@ -140,7 +140,7 @@ impl SecretsManager {
         let request = request
             .secret_id(&self.secret.id)
             .set_version_id(version.map(str::to_owned));
-        let answer = self.ask(Call::Read, until, request.send()).await?;
+        let answer = self.ask(Call::Read, until, Box::pin(request.send())).await?;
         let current = answer.version_stages().iter().any(|label| label == CURRENT);
         let Some((version, body)) = content(answer) else {
             return Err(Kind::NotAws.into());
@@ -165,7 +165,9 @@ impl SecretsManager {
             Body::Text(text) => request.secret_string(text.expose()),
             Body::Binary(bytes) => request.secret_binary(Blob::new(bytes.as_slice())),
         };
-        self.ask(Call::Write, until, request.send()).await.map(|_| ())
+        self.ask(Call::Write, until, Box::pin(request.send()))
+            .await
+            .map(|_| ())
     }
 
     /// Takes a label from one version, and gives it to another. AWS refuses when the first does not have it.
@@ -186,10 +188,13 @@ impl SecretsManager {
             .version_stage(label)
             .remove_from_version_id(from)
             .set_move_to_version_id(to.map(str::to_owned));
-        self.ask(Call::Move, until, request.send()).await.map(|_| ())
+        self.ask(Call::Move, until, Box::pin(request.send()))
+            .await
+            .map(|_| ())
     }
 
-    /// One call, within its time, counted.
+    /// One call, within its time, counted. The SDK's futures are large: boxed, they do not make everybody's who awaits
+    /// one.
     async fn ask<T, E: ProvideErrorMetadata>(
         &self,
         call: Call,

@@ -31,10 +31,16 @@ impl SecretsManager {
         )
     }
 
+    /// Shows what keys it has, and no value on anybody's screen.
+    fn keys(&self) -> String {
+        let read = self.aws("get-secret-value");
+        format!("{read} --query SecretString --output text | jq keys")
+    }
+
     /// Why its document cannot be used.
     pub(super) fn flawed(&self, flaw: &Flaw) -> Finding {
         let secret = self.named();
-        let look = format!("look at it: {}", self.aws("get-secret-value"));
+        let look = format!("look at its keys: {}", self.keys());
         let object = format!(
             "it must be a JSON object with the keys {:?} and {:?}",
             self.secret.username_key, self.secret.password_key
@@ -74,11 +80,11 @@ impl SecretsManager {
         blocker(
             "AdminSecretUnusable",
             format!(
-                "{} has an empty user name or password under the keys {:?} and {:?}; look at it: {}",
+                "{} has an empty user name or password under the keys {:?} and {:?}; look at its keys: {}",
                 self.named(),
                 self.secret.username_key,
                 self.secret.password_key,
-                self.aws("get-secret-value")
+                self.keys()
             ),
         )
     }
@@ -216,6 +222,12 @@ impl SecretsManager {
                 "StoreUnreachable",
                 format!(
                     "there is no connection to AWS in {region} for {secret} {said}: the region may be another one, the name not resolve, or nobody listen; it is tried again; {see}"
+                ),
+            ),
+            Kind::Untrusted => (
+                "StoreUntrusted",
+                format!(
+                    "whoever answers as AWS in {region} for {secret} {said} shows no certificate that the controller trusts; nothing was sent. A proxy may be in between, or the container lack the authorities (SSL_CERT_FILE); see who answers: openssl s_client -connect secretsmanager.{region}.amazonaws.com:443"
                 ),
             ),
             Kind::NotAws => (
