@@ -18,11 +18,15 @@ mod killed;
 #[path = "../cluster/leaks.rs"]
 mod leaks;
 mod place;
+mod refused;
 mod rights;
 mod rotation;
 #[allow(dead_code, reason = "shared with the tests of direct delivery")]
 #[path = "../cluster/scene.rs"]
 mod scene;
 mod secrets;
+mod still;
+mod traps;
+mod traps_made_anew;
 #[path = "../cluster/used.rs"]
 mod used;
