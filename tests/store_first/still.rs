@@ -11,7 +11,7 @@ use crate::place::{Place, STORED};
 use crate::scene::POLICY;
 
 /// A refusal takes a second or two, and a look at preflight comes every fifteen.
-const REFUSED: Duration = Duration::from_secs(60);
+const REFUSED: Duration = Duration::from_mins(1);
 
 /// Everything that a rotation changes, as it is at one time.
 #[derive(PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Traps that a rotation goes through: success is never believed over old data, nothing waits for ever, and nobody
-//! notices. The numbers are those of external-secrets-observed, and the points those of its section D.
+//! notices. The numbers are those of external-secrets-observed, and the points those of its section D. What Tandem reads
+//! and asks in each of them, without a rotation around it, is in `tests/operator`.
 //!
 //! | number | where it is |
 //! |---|---|
