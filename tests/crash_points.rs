@@ -19,11 +19,12 @@ mod sim;
 
 use std::thread;
 
+use sim::data::State;
 use sim::explore::{Explored, awake, explore};
 use sim::hands::{Point, take};
-use sim::happy::HAPPY_WRITES;
+use sim::happy::{HAPPY_WRITES, HAPPY_WRITES_THROUGH_A_STORE};
 use sim::mutants::MUTANTS;
-use sim::start::{fresh, starts};
+use sim::start::{fresh, starts, through_a_store};
 use sim::store_mutants::STORE_MUTANTS;
 use tandem::controller::turn::Machine;
 
@@ -84,7 +85,12 @@ fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
 /// The writes that the real process is killed at are those of the undisturbed rotation, and no others.
 #[test]
 fn an_undisturbed_rotation_makes_these_writes() {
-    let mut state = fresh();
+    assert_eq!(writes(fresh()), HAPPY_WRITES);
+    assert_eq!(writes(through_a_store()), HAPPY_WRITES_THROUGH_A_STORE);
+}
+
+/// All that is written from a start on, when nothing goes wrong.
+fn writes(mut state: State) -> Vec<&'static str> {
     let mut writes = Vec::new();
     for _ in 0..100 {
         if state.controller.wake.is_none() {
@@ -101,5 +107,5 @@ fn an_undisturbed_rotation_makes_these_writes() {
             assert_eq!(sim::events::live(&mut state, life), None);
         }
     }
-    assert_eq!(writes, HAPPY_WRITES);
+    writes
 }

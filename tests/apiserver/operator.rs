@@ -60,6 +60,11 @@ fn absent() -> (u16, Value) {
     refusal(404, "NotFound", "not found")
 }
 
+/// What the API server says of a kind or a version that it does not serve.
+fn unserved() -> (u16, Value) {
+    (404, json!("404 page not found\n"))
+}
+
 fn forbidden(what: &str) -> (u16, Value) {
     refusal(
         403,
@@ -179,10 +184,10 @@ async fn case_10_on_the_wire_an_older_version_is_found_when_the_newest_is_not_se
         "{}",
         missing.message
     );
-    let missing = unusable(seen(vec![absent(), group(&["v1beta1"]), absent()]).await.0);
+    let missing = unusable(seen(vec![unserved(), group(&["v1beta1"]), absent()]).await.0);
     assert_eq!(missing.reason, "ExternalSecretMissing");
-    for none in [group(&["v1alpha1"]), absent()] {
-        let unknown = unusable(seen(vec![absent(), none]).await.0);
+    for none in [group(&["v1alpha1"]), absent(), unserved()] {
+        let unknown = unusable(seen(vec![unserved(), none]).await.0);
         assert_eq!(unknown.reason, "OperatorNotInstalled");
     }
 }
@@ -316,7 +321,7 @@ async fn preflight_only_reads_and_a_kind_that_is_not_installed_has_no_objects() 
         (200, external("True")),
         (200, store()),
         list(json!([external("True")])),
-        absent(),
+        unserved(),
     ];
     let (found, asked) = findings(all).await;
     assert_eq!(found, missing);

@@ -26,13 +26,19 @@ pub(crate) struct Asked {
 }
 
 /// Lets the effects ask, gives these answers in turn, and returns what was asked. An answer too many or too few fails.
+/// A string is sent as plain text.
 pub(crate) async fn asked<T>(
     answers: Vec<(u16, Value)>,
     ask: impl AsyncFnOnce(Cluster) -> T,
 ) -> (T, Vec<Asked>) {
     let texts = answers
         .into_iter()
-        .map(|(code, body)| (code, body.to_string()))
+        .map(|(code, body)| {
+            (
+                code,
+                body.as_str().map_or_else(|| body.to_string(), str::to_owned),
+            )
+        })
         .collect();
     asked_for_text(texts, ask).await
 }

@@ -5,12 +5,15 @@
 mod bad_input;
 mod failure_modes;
 #[expect(
+    dead_code,
     unreachable_pub,
     reason = "the simulator shows it to the explorer, and here nobody else looks"
 )]
 #[path = "../sim/happy.rs"]
 mod happy;
 mod killed;
+mod leaks;
 mod rights;
 mod scene;
 mod secrets_stay_secret;
+mod used;

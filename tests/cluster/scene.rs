@@ -265,6 +265,12 @@ impl Scene {
         self.completed(&nonce).await
     }
 
+    /// Allows the administrator to keep the server from logging its statements.
+    pub(crate) async fn may_hush(&self) -> Result<()> {
+        let grant = "GRANT SET ON PARAMETER log_statement, log_min_duration_statement, log_min_error_statement, pg_stat_statements.track_utility TO rotator";
+        self.stage.postgres.sql("postgres", grant).await.map(drop)
+    }
+
     /// The credential that the application Secret carries.
     pub(crate) async fn credential(&self) -> Result<Login> {
         let data = self.secret().await?;

@@ -15,3 +15,20 @@ pub const HAPPY_WRITES: [&str; 9] = [
     "retire",
     "finish",
 ];
+
+/// The same through a store.
+pub const HAPPY_WRITES_THROUGH_A_STORE: [&str; 12] = [
+    "adopt",
+    "adopt",
+    "stage",
+    "set_verifier",
+    "propose",
+    "flip",
+    "sync",
+    // The journal once more: from now on the Secret carries it.
+    "deliver",
+    "restart",
+    "roll_out",
+    "retire",
+    "finish",
+];

@@ -27,7 +27,7 @@ pub const STORE_MUTANTS: [Mutant; 6] = [
     },
     Mutant {
         name: "believes the operator and not the data",
-        breaks: "S5",
+        breaks: "S8",
         think: trust_the_operator,
     },
     Mutant {
@@ -134,7 +134,11 @@ fn never_withdraw(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timesta
             if let Some(rotation) = &mut forgetful.rotation {
                 rotation.delivered = None;
             }
-            decide(policy, &Loaded::Valid(forgetful), facts, now)
+            let facts = Facts {
+                refused: None,
+                ..facts.clone()
+            };
+            decide(policy, &Loaded::Valid(forgetful), &facts, now)
         }
         _ => right,
     }

@@ -6,8 +6,23 @@
 mod cases;
 mod cases_interrupted;
 mod cases_refused;
+mod failure_modes;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the simulator shows it to the explorer, and here nobody else looks"
+)]
+#[path = "../sim/happy.rs"]
+mod happy;
+mod killed;
+#[path = "../cluster/leaks.rs"]
+mod leaks;
 mod place;
+mod rights;
 mod rotation;
 #[allow(dead_code, reason = "shared with the tests of direct delivery")]
 #[path = "../cluster/scene.rs"]
 mod scene;
+mod secrets;
+#[path = "../cluster/used.rs"]
+mod used;

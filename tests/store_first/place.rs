@@ -2,7 +2,6 @@
 //! in a store of its own.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tandem::manifest::iam::iam;
 use tandem::policy::Policy;
-use tandem_lab::aws::{self, AccessKey, Trust, Version};
+use tandem_lab::aws::{self, AccessKey, Call as Asked, Trust, Version};
 use tandem_lab::{
     Audit, Aws, CREDENTIALS_SECRET, Consumer, ControllerOptions, Eso, EsoOptions, Lab, Login,
     PostgresOptions, Stage, eventually,
@@ -28,8 +27,6 @@ pub(crate) const STORE: &str = "aws";
 pub(crate) const EXTERNAL_SECRET: &str = CREDENTIALS_SECRET;
 /// Long enough for what must not happen to be seen if it does.
 pub(crate) const A_WHILE: Duration = Duration::from_secs(4);
-/// Where the emulated store listens: the lab's node, which pods reach.
-const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 243, 0, 1));
 
 /// What is to be different from the usual, each as a merge patch.
 pub(crate) struct Setup {
@@ -69,6 +66,8 @@ pub(crate) struct Place {
     pub(crate) scene: Scene,
     pub(crate) aws: Aws,
     pub(crate) eso: Eso,
+    /// Tandem's own, with exactly the rights that the policy needs.
+    pub(crate) key: AccessKey,
     /// What was asked of the API server since the place was made.
     pub(crate) audit: Audit,
 }
@@ -91,6 +90,18 @@ pub(crate) struct Before {
     versions: BTreeSet<String>,
 }
 
+impl Before {
+    /// How many versions there were.
+    pub(crate) fn len(&self) -> usize {
+        self.versions.len()
+    }
+
+    /// What somebody else has written since does not count.
+    pub(crate) fn seen(&mut self, place: &Place) {
+        self.versions = place.versions();
+    }
+}
+
 impl Place {
     /// A place that is ready: preflight has passed.
     pub(crate) async fn new(lab: &Lab, name: &str, setup: Setup) -> Result<Self> {
@@ -104,7 +115,7 @@ impl Place {
         let audit = lab.audit().from_here()?;
         let namespace = lab.namespace(name).await?;
         let stage = namespace.stage(PostgresOptions::named("db")).await?;
-        let aws = Aws::start(NODE)?;
+        let aws = Aws::start(lab.address())?;
         aws.create(STORED, aws::Value::Text(document(&stage.pair.a)))?;
         let usual = store_first(&stage, &aws);
         let key = grant(&aws, &usual, &setup.policy)?;
@@ -122,6 +133,7 @@ impl Place {
             scene,
             aws,
             eso,
+            key,
             audit,
         })
     }
@@ -220,8 +232,9 @@ impl Place {
         self.secret_never_written()
     }
 
-    /// As long as it takes for anything that is wrong to happen, nothing was changed since.
+    /// Nothing was changed since, nor is it for a while.
     pub(crate) async fn unchanged(&self, before: &Before) -> Result<()> {
+        tokio::time::sleep(A_WHILE).await;
         ensure!(
             self.versions() == before.versions && self.labelled("AWSCURRENT")?.id == before.version,
             "the store was changed"
@@ -231,6 +244,8 @@ impl Place {
             "{} cannot log in any more",
             before.login.user
         );
+        let rotation = self.status().await?.rotation;
+        ensure!(rotation.is_none(), "a rotation has begun: {rotation:?}");
         self.secret_never_written()
     }
 
@@ -256,6 +271,13 @@ impl Place {
             "the audit log does not say that Tandem has read the Secret"
         );
         Ok(())
+    }
+
+    /// What Tandem has asked of the store.
+    pub(crate) fn calls(&self) -> Vec<Asked> {
+        let mut calls = self.aws.all_calls();
+        calls.retain(|call| call.key == self.key.id);
+        calls
     }
 
     /// The current document.

@@ -250,9 +250,10 @@ pub(super) fn rbac_command_for(plural: &str, name: &str) -> String {
     format!("tandem rbac -f policy.yaml --cluster-object {plural}/{name} | kubectl apply -f -")
 }
 
-/// Whether the API server says that there is no such object.
+/// Whether the API server says that there is no such object. Of a kind that it does not know it says so in plain text,
+/// from which the client makes no reason; only the code is the same.
 pub(super) fn is_missing(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.is_not_found())
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 fn parse<T: DeserializeOwned>(call: &Call, text: &str) -> Result<T, Error> {

@@ -2,6 +2,7 @@
 //! a message may repeat what was sent.
 
 use std::error::Error;
+use std::io;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
@@ -55,6 +56,8 @@ pub(super) enum Kind {
     NoAnswer,
     /// There is no connection, or it broke off; a write may have been made.
     Unreachable,
+    /// Whoever answers shows no certificate that is trusted here; nothing was sent.
+    Untrusted,
     /// What answers is not AWS.
     NotAws,
     /// The call could not even be put together.
@@ -84,6 +87,7 @@ impl Kind {
             Self::ServerFault => "server_fault",
             Self::NoAnswer => "no_answer",
             Self::Unreachable => "unreachable",
+            Self::Untrusted => "untrusted",
             Self::NotAws => "not_aws",
             Self::NotSent => "not_sent",
             Self::Other => "other",
@@ -112,6 +116,7 @@ impl Kind {
             | Self::BadCredentials
             | Self::NoCredentials
             | Self::RoleDenied
+            | Self::Untrusted
             | Self::NotSent
             | Self::Other => false,
         }
@@ -154,6 +159,7 @@ impl Failure {
                 match cause.and_then(|cause| cause.downcast_ref()) {
                     Some(error) => Self::of_credentials(error),
                     None if way.is_timeout() => Kind::NoAnswer.into(),
+                    None if cause.is_some_and(is_tls) => Kind::Untrusted.into(),
                     None if way.is_io() => Kind::Unreachable.into(),
                     None => Self::from(before_the_call(cause)),
                 }
@@ -209,6 +215,15 @@ impl Failure {
             | _ => Kind::CredentialsSilent.into(),
         }
     }
+}
+
+/// Whether it was TLS that failed. An I/O error hides what it wraps from those who ask it for its source.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let mut chain = std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => error.source(),
+    });
+    chain.any(|error| error.is::<rustls::Error>())
 }
 
 /// No call was made. The SDK has no type for it when credentials take too long, only a constant text.

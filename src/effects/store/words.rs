@@ -224,6 +224,12 @@ impl SecretsManager {
                     "there is no connection to AWS in {region} for {secret} {said}: the region may be another one, the name not resolve, or nobody listen; it is tried again; {see}"
                 ),
             ),
+            Kind::Untrusted => (
+                "StoreUntrusted",
+                format!(
+                    "whoever answers as AWS in {region} for {secret} {said} shows no certificate that the controller trusts; nothing was sent. A proxy may be in between, or the container lack the authorities (SSL_CERT_FILE); see who answers: openssl s_client -connect secretsmanager.{region}.amazonaws.com:443"
+                ),
+            ),
             Kind::NotAws => (
                 "StoreNotAws",
                 format!(

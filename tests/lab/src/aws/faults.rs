@@ -67,13 +67,27 @@ impl Fault {
     }
 }
 
-/// The faults that are in force, by the name of the secret.
+/// A fault that is in force.
+#[derive(Debug)]
+struct Trouble {
+    /// Name of the secret.
+    secret: String,
+    /// The access key whose calls are meant; `None` is all.
+    key: Option<String>,
+    fault: Fault,
+}
+
+/// The faults that are in force.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<(String, Fault)>);
+pub(super) struct Faults(Vec<Trouble>);
 
 impl Faults {
-    pub(super) fn add(&mut self, secret: &str, fault: Fault) {
-        self.0.push((secret.to_owned(), fault));
+    pub(super) fn add(&mut self, secret: &str, key: Option<&str>, fault: Fault) {
+        self.0.push(Trouble {
+            secret: secret.to_owned(),
+            key: key.map(str::to_owned),
+            fault,
+        });
     }
 
     pub(super) fn clear(&mut self) {
@@ -81,12 +95,13 @@ impl Faults {
     }
 
     /// The first fault that is meant for this call; it has then been used once.
-    pub(super) fn take(&mut self, secret: &str, action: Action) -> Option<How> {
-        let at = self
-            .0
-            .iter()
-            .position(|(name, fault)| name == secret && fault.action.is_none_or(|wanted| wanted == action))?;
-        let (_, fault) = self.0.get_mut(at)?;
+    pub(super) fn take(&mut self, secret: &str, key: &str, action: Action) -> Option<How> {
+        let at = self.0.iter().position(|trouble| {
+            trouble.secret == secret
+                && trouble.key.as_ref().is_none_or(|wanted| wanted == key)
+                && trouble.fault.action.is_none_or(|wanted| wanted == action)
+        })?;
+        let fault = &mut self.0.get_mut(at)?.fault;
         let how = fault.how;
         if let Some(left) = &mut fault.times {
             *left = left.saturating_sub(1);

@@ -118,6 +118,15 @@ impl Iam {
         Ok(key)
     }
 
+    /// Another policy for whom a key belongs to; whether there is somebody.
+    pub(super) fn permit(&mut self, key: &str, policy: &Json) -> Result<bool, serde_json::Error> {
+        let policy = Policy::parse(policy)?;
+        let identity = self.identities.get_mut(key);
+        Ok(identity
+            .map(|identity| identity.principal.policy = policy)
+            .is_some())
+    }
+
     /// A new role, or another one under the same name.
     pub(super) fn role(
         &mut self,

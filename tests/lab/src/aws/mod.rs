@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use axum::Router;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value as Json;
@@ -125,6 +125,19 @@ impl Aws {
             .context("the policy is not understood")
     }
 
+    /// Another policy for the user with this key's id.
+    ///
+    /// # Errors
+    /// When nobody has it, or the policy is not understood.
+    pub fn permit(&self, key: &str, policy: &Json) -> Result<()> {
+        let known = self.state().people.permit(key, policy);
+        ensure!(
+            known.context("the policy is not understood")?,
+            "nobody has the key {key}"
+        );
+        Ok(())
+    }
+
     /// A role with this policy; its ARN is returned.
     ///
     /// # Errors
@@ -141,7 +154,12 @@ impl Aws {
 
     /// Makes calls about a secret fail.
     pub fn fault(&self, secret: &str, fault: Fault) {
-        self.state().faults.add(secret, fault);
+        self.state().faults.add(secret, None, fault);
+    }
+
+    /// Makes calls about a secret fail that are signed with the key of this id.
+    pub fn fault_of(&self, key: &str, secret: &str, fault: Fault) {
+        self.state().faults.add(secret, Some(key), fault);
     }
 
     /// Lets nothing fail any more.

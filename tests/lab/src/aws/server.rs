@@ -89,7 +89,7 @@ async fn secrets_manager(state: &Mutex<State>, request: &Parts, body: &Bytes, na
             region,
             now,
         };
-        with_fault(state, &caller, action, &asked).await
+        with_fault(state, &caller, key, action, &asked).await
     }
     .await;
     if let Some(call) = lock(state).calls.get_mut(entry) {
@@ -103,6 +103,7 @@ async fn secrets_manager(state: &Mutex<State>, request: &Parts, body: &Bytes, na
 async fn with_fault(
     state: &Mutex<State>,
     caller: &Caller<'_>,
+    key: &str,
     action: Action,
     asked: &Json,
 ) -> Outcome<Json> {
@@ -111,7 +112,7 @@ async fn with_fault(
         let mut state = lock(state);
         let known = state.store.get(caller.region, id);
         let name = known.map_or(id, |secret| secret.name.as_str()).to_owned();
-        let fault = state.faults.take(&name, action);
+        let fault = state.faults.take(&name, key, action);
         (name, fault)
     };
     let now_or_never = || perform(&mut lock(state).store, caller, action, asked);
