@@ -232,8 +232,9 @@ impl Place {
         self.secret_never_written()
     }
 
-    /// As long as it takes for anything that is wrong to happen, nothing was changed since.
+    /// Nothing was changed since, nor is it for a while.
     pub(crate) async fn unchanged(&self, before: &Before) -> Result<()> {
+        tokio::time::sleep(A_WHILE).await;
         ensure!(
             self.versions() == before.versions && self.labelled("AWSCURRENT")?.id == before.version,
             "the store was changed"
@@ -243,6 +244,8 @@ impl Place {
             "{} cannot log in any more",
             before.login.user
         );
+        let rotation = self.status().await?.rotation;
+        ensure!(rotation.is_none(), "a rotation has begun: {rotation:?}");
         self.secret_never_written()
     }
 
