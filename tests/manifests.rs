@@ -130,6 +130,50 @@ fn stored(name: &str) -> Value {
     json!({"name": name, "awsSecretsManager": {"secretId": name, "region": "eu-central-1"}})
 }
 
+/// Changes to a valid policy that make its delivery one that means nothing, each with a part of the refusal.
+fn refused_deliveries() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        (
+            "two deliveries",
+            json!({"spec": {"delivery": {"externalSecret": stored("b")}}}),
+            "exactly one of secret and externalSecret",
+        ),
+        (
+            "no delivery",
+            json!({"spec": {"delivery": {"secret": null}}}),
+            "exactly one of secret and externalSecret",
+        ),
+        (
+            "equal keys of the operator's Secret",
+            json!({"spec": {"delivery": {"secret": null, "externalSecret": {
+                "name": "a", "keys": {"username": "x", "password": "x"},
+                "awsSecretsManager": {"secretId": "a", "region": "eu-central-1"},
+            }}}}),
+            "must differ",
+        ),
+        (
+            "an external id without a role",
+            json!({"spec": {"delivery": {"secret": null, "externalSecret": {
+                "name": "a",
+                "awsSecretsManager": {"secretId": "a", "region": "eu-central-1", "externalId": "id"},
+            }}}}),
+            "no meaning without roleArn",
+        ),
+        (
+            "a region that is none",
+            json!({"spec": {"delivery": {"secret": null, "externalSecret": {
+                "name": "a", "awsSecretsManager": {"secretId": "a", "region": "http://elsewhere"},
+            }}}}),
+            "should match",
+        ),
+        (
+            "two administrators",
+            json!({"spec": {"database": {"admin": {"awsSecret": {"secretId": "a", "region": "eu-central-1"}}}}}),
+            "exactly one of secretRef and awsSecret",
+        ),
+    ]
+}
+
 /// Changes to a valid policy, each with a part of the refusal.
 fn refusals() -> Vec<(&'static str, Value, &'static str)> {
     vec![
@@ -204,44 +248,6 @@ fn refusals() -> Vec<(&'static str, Value, &'static str)> {
             "must not use the key",
         ),
         (
-            "two deliveries",
-            json!({"spec": {"delivery": {"externalSecret": stored("b")}}}),
-            "exactly one of secret and externalSecret",
-        ),
-        (
-            "no delivery",
-            json!({"spec": {"delivery": {"secret": null}}}),
-            "exactly one of secret and externalSecret",
-        ),
-        (
-            "equal keys of the operator's Secret",
-            json!({"spec": {"delivery": {"secret": null, "externalSecret": {
-                "name": "a", "keys": {"username": "x", "password": "x"},
-                "awsSecretsManager": {"secretId": "a", "region": "eu-central-1"},
-            }}}}),
-            "must differ",
-        ),
-        (
-            "an external id without a role",
-            json!({"spec": {"delivery": {"secret": null, "externalSecret": {
-                "name": "a",
-                "awsSecretsManager": {"secretId": "a", "region": "eu-central-1", "externalId": "id"},
-            }}}}),
-            "no meaning without roleArn",
-        ),
-        (
-            "a region that is none",
-            json!({"spec": {"delivery": {"secret": null, "externalSecret": {
-                "name": "a", "awsSecretsManager": {"secretId": "a", "region": "http://elsewhere"},
-            }}}}),
-            "should match",
-        ),
-        (
-            "two administrators",
-            json!({"spec": {"database": {"admin": {"awsSecret": {"secretId": "a", "region": "eu-central-1"}}}}}),
-            "exactly one of secretRef and awsSecret",
-        ),
-        (
             "targets that nobody restarts",
             json!({"spec": {"restart": {"mode": "None", "targets": [{"kind": "Deployment", "name": "x"}]}}}),
             "no meaning with restart.mode None",
@@ -270,7 +276,7 @@ fn the_api_server_refuses_what_a_rule_can_refuse() {
         let accepted = create(&lab, namespace.name(), &valid).await;
         assert!(accepted.is_ok(), "the valid one is accepted: {accepted:?}");
         let mut wrong = Vec::new();
-        for (what, change, reason) in refusals() {
+        for (what, change, reason) in refusals().into_iter().chain(refused_deliveries()) {
             let mut object = valid.clone();
             merge(&mut object, &change);
             match create(&lab, namespace.name(), &object).await {

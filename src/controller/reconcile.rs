@@ -62,14 +62,16 @@ pub(super) async fn reconcile(policy: Arc<RotationPolicy>, context: Arc<Context>
 }
 
 async fn take_turn(policy: &RotationPolicy, context: &Context) -> Result<Action, Error> {
-    Ok(match turn(&Machine, &mut context.hands.world(policy)).await? {
-        Next::OnChange => Action::await_change(),
-        Next::At(at) => Action::requeue(
-            at.duration_since(Ambient.now())
-                .try_into()
-                .unwrap_or(Duration::ZERO),
-        ),
-    })
+    Ok(
+        match Box::pin(turn(&Machine, &mut context.hands.world(policy))).await? {
+            Next::OnChange => Action::await_change(),
+            Next::At(at) => Action::requeue(
+                at.duration_since(Ambient.now())
+                    .try_into()
+                    .unwrap_or(Duration::ZERO),
+            ),
+        },
+    )
 }
 
 /// Tries again, the later the more often it failed.

@@ -9,6 +9,10 @@ use crate::policy::target::{ConsumerRef, RoleName};
 
 /// Everything seen, and everything done, since the pass began. Dropped at its end: nothing is remembered but the journal.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that this turn has done, and none follows from another"
+)]
 pub struct Facts {
     /// The application Secret.
     pub secret: Option<SecretSeen>,

@@ -45,14 +45,13 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
         return forbid("S2: no credential is durable in the journal");
     };
     let broken = match action {
-        Action::Record { .. } => None,
-        Action::SetVerifier { user } => {
-            (*user != rotation.pending).then_some("S2: only the pending user's verifier is in the journal")
-        }
         Action::Propose { .. } | Action::Flip { .. } if !proven(facts) => {
             Some("S5: the source of truth must never name an unproven credential")
         }
-        Action::Propose { .. } => None,
+        Action::Record { .. } | Action::Propose { .. } => None,
+        Action::SetVerifier { user } => {
+            (*user != rotation.pending).then_some("S2: only the pending user's verifier is in the journal")
+        }
         Action::Flip { .. } => (policy.delivery.source().is_some() && !facts.proposed)
             .then_some("the store makes current only what it holds"),
         Action::Sync { .. } => {

@@ -348,6 +348,10 @@ pub fn land(state: &mut State, write: &Write) -> Result<(), Error> {
                 return Err(conflict("secret in the store"));
             }
             promote(state, to);
+            let late = state.now + STORE_LAG;
+            if let Some(source) = &mut state.cluster.source {
+                source.seen_late_until = late;
+            }
             state.ledger.delivered = Some(*credential);
         }
         Write::Sync { expected, request } => {
@@ -400,13 +404,13 @@ pub fn write_version(state: &mut State, version: Version) {
     }
 }
 
-/// Makes another version current.
+/// Makes another version current. Only a flip of Tandem's is seen late: people are not that quick.
 pub fn promote(state: &mut State, to: usize) {
     state.about_to_change();
     if let Some(source) = &mut state.cluster.source {
         source.previous = source.current;
         source.current = to;
-        source.seen_late_until = state.now + STORE_LAG;
+        source.seen_late_until = 0;
         state.ledger.told.insert(source.versions[to].credential);
     }
 }

@@ -1,6 +1,12 @@
 //! Each rule on small objects. The names carry the numbers of the cases in external-secrets-observed ("seen") and of the
 //! compatibility cases ("case").
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::similar_names,
+    reason = "an object is written where it is used, and is read as one line"
+)]
+
 mod carried;
 mod refused;
 mod told;
