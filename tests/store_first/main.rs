@@ -3,6 +3,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a helper that fails fails its test")]
 
+mod bad_input;
 mod failure_modes;
 #[allow(
     dead_code,
