@@ -313,24 +313,44 @@ fn merge(target: &mut Value, change: &Value) {
 
 #[test]
 fn each_failure_mode_of_the_documentation_has_a_test() {
+    let names = names();
+    let numbers = numbers(include_str!("../docs/failure-modes.md"));
+    assert!(numbers.len() > 30, "the table was not read: {numbers:?}");
+    // `fm01_to_fm08_…` stands for all between.
+    let range = names.contains("fn fm01_to_fm08_");
+    let has = |n: &u32| names.contains(&format!("fm{n:02}_")) || (range && (1..=8).contains(n));
+    let without: Vec<u32> = numbers.into_iter().filter(|n| !has(n)).collect();
+    assert_eq!(without, Vec::<u32>::new(), "these have no test");
+}
+
+#[test]
+fn each_compatibility_case_of_the_documentation_has_a_test() {
+    let names = names();
+    let numbers = numbers(include_str!("../docs/compatibility.md"));
+    assert_eq!(numbers, (1..=17).collect::<Vec<u32>>(), "the table has gaps");
+    let has = |n: &u32| names.contains(&format!("case{n:02}_")) || names.contains(&format!("case_{n:02}_"));
+    let without: Vec<u32> = numbers.into_iter().filter(|n| !has(n)).collect();
+    assert_eq!(without, Vec::<u32>::new(), "these have no test");
+}
+
+/// The numbers in the first column of a table.
+fn numbers(table: &str) -> Vec<u32> {
+    table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(' ')?.0.parse().ok())
+        .collect()
+}
+
+/// The names of all functions, one on a line.
+fn names() -> String {
     let mut names = String::new();
     for folder in ["src", "tests"] {
         collect(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut names);
     }
-    let table = include_str!("../docs/failure-modes.md");
-    let numbers: Vec<u32> = table
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.split_once(' ')?.0.parse().ok())
-        .collect();
-    assert!(numbers.len() > 30, "the table was not read: {numbers:?}");
-    // `fm01_to_fm08_…` stands for all between.
-    let range = names.contains("fn fm01_to_fm08_");
-    let has = |n: u32| names.contains(&format!("fm{n:02}_")) || (range && (1..=8).contains(&n));
-    let without: Vec<u32> = numbers.into_iter().filter(|n| !has(*n)).collect();
-    assert_eq!(without, Vec::<u32>::new(), "these have no test");
+    names
 }
 
-/// The names of all test functions below a folder.
+/// The names of all functions below a folder.
 fn collect(folder: PathBuf, names: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -338,10 +358,11 @@ fn collect(folder: PathBuf, names: &mut String) {
             collect(path, names);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(path).unwrap();
-            for line in text
-                .lines()
-                .filter(|line| line.trim_start().starts_with("fn fm") || line.contains("async fn fm"))
-            {
+            let names_one = |line: &&str| {
+                let line = line.trim_start();
+                line.starts_with("fn ") || line.starts_with("async fn ")
+            };
+            for line in text.lines().filter(names_one) {
                 names.push_str(line);
                 names.push('\n');
             }

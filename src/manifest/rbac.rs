@@ -188,3 +188,69 @@ fn any(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
         ..PolicyRule::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{ClusterObject, rbac, role};
+    use crate::policy::Policy;
+
+    #[test]
+    fn store_first_asks_for_one_external_secret_and_reads_what_it_must() {
+        let text = include_str!("../../deploy/examples/store-first.yaml");
+        let policy = Policy::parse(&serde_saphyr::from_str(text).unwrap()).unwrap();
+        let rules = serde_json::to_value(role(&policy).rules).unwrap();
+        let rules: Vec<_> = rules
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|rule| rule["apiGroups"][0] == "external-secrets.io")
+            .collect();
+        let any = |resources: &[&str], verb: &str| json!({"apiGroups": ["external-secrets.io"], "resources": resources, "verbs": [verb]});
+        let mut asked = any(&["externalsecrets"], "get");
+        asked["resourceNames"] = json!(["orders-db"]);
+        asked["verbs"] = json!(["get", "patch"]);
+        let listed = any(&["externalsecrets", "pushsecrets"], "list");
+        assert_eq!(rules, [&asked, &listed, &any(&["secretstores"], "get")]);
+    }
+
+    #[test]
+    fn what_is_in_no_namespace_is_granted_by_name_and_only_when_a_person_names_it() {
+        let text = include_str!("../../deploy/examples/store-first.yaml");
+        let printed = |objects: &[&str]| {
+            let objects: Vec<_> = objects.iter().map(|object| object.parse().unwrap()).collect();
+            let printed = rbac(text, &objects, "tandem-system", "tandem").unwrap();
+            serde_saphyr::from_multiple::<Value>(&printed).unwrap()
+        };
+        let cluster = |documents: Vec<Value>| -> Vec<Value> {
+            let kind = |document: &Value| document["kind"].as_str().unwrap().starts_with("Cluster");
+            documents.into_iter().filter(kind).collect()
+        };
+        assert_eq!(cluster(printed(&[])), [] as [Value; 0]);
+        let documents = cluster(printed(&[
+            "clustersecretstores/aws",
+            "clusterexternalsecrets/all",
+        ]));
+        let rules: Vec<_> = documents.iter().filter_map(|d| d["rules"].get(0)).collect();
+        let right = |resource: &str, name: &str, verbs: &[&str]| json!({"apiGroups": ["external-secrets.io"], "resources": [resource], "resourceNames": [name], "verbs": verbs});
+        let store = right("clustersecretstores", "aws", &["get"]);
+        let owner = right("clusterexternalsecrets", "all", &["get", "patch"]);
+        assert_eq!(rules, [&store, &owner]);
+        for (binding, role) in [(0, 1), (2, 3)] {
+            assert_eq!(
+                documents[binding]["roleRef"]["name"],
+                documents[role]["metadata"]["name"]
+            );
+            assert_eq!(documents[binding]["subjects"][0]["name"], "tandem");
+        }
+        for wrong in [
+            "aws",
+            "secretstores/aws",
+            "clustersecretstores/",
+            "clusterpushsecrets/x",
+        ] {
+            assert!(wrong.parse::<ClusterObject>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) const POLICY: &str = "app-db";
 pub(crate) const LIMIT: Duration = Duration::from_mins(3);
 
 /// Name of the file that says at which write the controller is to be killed.
-const FAULT: &str = "fault";
+pub(crate) const FAULT: &str = "fault";
 
 /// Options of a controller that can be killed at a chosen write.
 pub(crate) fn mortal() -> ControllerOptions {

@@ -192,7 +192,7 @@ fn seen_35_a_secret_of_another_external_secret_is_refused() {
         scene.external("second", target).await?;
         scene.settled("second").await?;
         let second = scene.policy(json!({"name": "second", "secretName": NAME}))?;
-        let found = scene.as_admin().findings_of(&second).await?;
+        let found = scene.by_admin().findings_of(&second).await?;
         let reasons: Vec<_> = found.iter().map(|finding| finding.reason).collect();
         assert_eq!(
             reasons,

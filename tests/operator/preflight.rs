@@ -8,7 +8,7 @@ use tandem_lab::{Lab, eventually, run};
 
 use crate::scene::{ID, NEW, OLD, SOON, Scene, over};
 
-fn data(more: Value) -> Value {
+fn data(more: &Value) -> Value {
     let entry = |property: &str| {
         let reference = json!({"key": ID, "property": property});
         json!({"secretKey": property, "remoteRef": over(reference, more.clone())})
@@ -19,7 +19,7 @@ fn data(more: Value) -> Value {
 #[test]
 fn what_cannot_follow_a_rotation_is_refused_each_with_its_reason() {
     run(|lab: Lab| async move {
-        let scene = Scene::empty(&lab).await?.as_admin();
+        let scene = Scene::empty(&lab).await?.by_admin();
         let version = scene.aws.labelled(ID, "AWSCURRENT").unwrap().id;
         scene.aws.create("orders/other", crate::scene::stored("x", "y"))?;
         let generator = json!({
@@ -44,17 +44,17 @@ fn what_cannot_follow_a_rotation_is_refused_each_with_its_reason() {
             ),
             (
                 "pinned",
-                data(json!({"version": format!("uuid/{version}")})),
+                data(&json!({"version": format!("uuid/{version}")})),
                 block("ExternalSecretPinned"),
             ),
             (
                 "decoded",
-                data(json!({"decodingStrategy": "Auto"})),
+                data(&json!({"decodingStrategy": "Auto"})),
                 block("ExternalSecretDecodes"),
             ),
             (
                 "elsewhere",
-                data(json!({"key": "orders/other"})),
+                data(&json!({"key": "orders/other"})),
                 block("ExternalSecretElsewhere"),
             ),
             (
@@ -85,6 +85,12 @@ fn what_cannot_follow_a_rotation_is_refused_each_with_its_reason() {
             let policy = scene.policy(json!({"name": name}))?;
             scene.until_found(&policy, expected).await?;
         }
+        let right = scene.policy(json!({"name": "right"}))?;
+        let found = scene.findings_of(&right).await?;
+        assert!(
+            found.iter().any(|f| f.reason == "StoreAlsoRead" && !f.blocks),
+            "{found:#?}"
+        );
         // The name of the Secret is another.
         let policy = scene.policy(json!({"name": "right", "secretName": "extract"}))?;
         let found = scene.findings_of(&policy).await?;

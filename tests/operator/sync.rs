@@ -255,7 +255,7 @@ fn seen_72_a_stale_guard_is_a_conflict_and_nothing_is_made_of_what_is_gone() {
         let stale = scene.guard().await?;
         scene.eso.annotate(NAME, "somebody").await?;
         let conflict = |outcome: Result<_, Error>| {
-            assert!(matches!(outcome, Err(Error::Conflict { .. })), "{outcome:?}")
+            assert!(matches!(outcome, Err(Error::Conflict { .. })), "{outcome:?}");
         };
         conflict(scene.ask(&stale, 1).await);
         // The version of today, the uid of another.

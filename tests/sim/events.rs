@@ -154,9 +154,8 @@ pub fn lives(state: &State) -> Vec<Life> {
         if source.asked || differs(source.told()) {
             lives.push(Life::Sync);
         }
-        if state.now < source.seen_late_until
-            && (source.asked || differs(source.versions[source.previous].credential))
-        {
+        // Who has seen a move is not shown what was before it again.
+        if state.now < source.seen_late_until && differs(source.told()) {
             lives.push(Life::SyncLate);
         }
     }

@@ -32,7 +32,7 @@ pub const STORE_MUTANTS: [Mutant; 6] = [
     },
     Mutant {
         name: "takes a second delivery for the first",
-        breaks: "S3",
+        breaks: "S8",
         think: never_withdraw,
     },
     Mutant {

@@ -4,6 +4,9 @@
 #![allow(clippy::indexing_slicing, reason = "a helper that fails fails its test")]
 
 mod bad_input;
+mod cases;
+mod cases_interrupted;
+mod cases_refused;
 mod failure_modes;
 #[allow(
     dead_code,

@@ -3,20 +3,21 @@
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use tandem::manifest::iam::{Call, Statement};
-use tandem::policy::{Admin, Policy};
-use tandem_lab::aws::{self, AccessKey, Call as Asked, Version};
+use tandem::manifest::iam::iam;
+use tandem::policy::Policy;
+use tandem_lab::aws::{self, AccessKey, Call as Asked, Trust, Version};
 use tandem_lab::{
     Audit, Aws, CREDENTIALS_SECRET, Consumer, ControllerOptions, Eso, EsoOptions, Lab, Login,
     PostgresOptions, Stage, eventually,
 };
 
-use crate::scene::{LIMIT, Scene, direct, merge};
+use crate::scene::{FAULT, LIMIT, Scene, direct, merge};
 
 /// Name of the secret in the store.
 pub(crate) const STORED: &str = "production/database/credentials";
@@ -24,6 +25,8 @@ pub(crate) const STORED: &str = "production/database/credentials";
 pub(crate) const STORE: &str = "aws";
 /// Name of the `ExternalSecret`, and of the Secret that it makes.
 pub(crate) const EXTERNAL_SECRET: &str = CREDENTIALS_SECRET;
+/// Long enough for what must not happen to be seen if it does.
+pub(crate) const A_WHILE: Duration = Duration::from_secs(4);
 
 /// What is to be different from the usual, each as a merge patch.
 pub(crate) struct Setup {
@@ -114,11 +117,11 @@ impl Place {
         let stage = namespace.stage(PostgresOptions::named("db")).await?;
         let aws = Aws::start(lab.address())?;
         aws.create(STORED, aws::Value::Text(document(&stage.pair.a)))?;
-        let eso = namespace.eso(EsoOptions::of(&aws)).await?;
-        make_secret(&stage, &aws, &eso, &setup).await?;
-
         let usual = store_first(&stage, &aws);
-        let key = aws.grant(&rights(&usual, &setup.policy)?)?;
+        let key = grant(&aws, &usual, &setup.policy)?;
+        let eso = namespace.eso(EsoOptions::of(&aws)).await?;
+        eso.keys(aws.key()).await?;
+        make_secret(&stage, &eso, &setup).await?;
         let controller = setup
             .controller
             .env("AWS_ENDPOINT_URL", &aws.endpoint())
@@ -133,6 +136,61 @@ impl Place {
             key,
             audit,
         })
+    }
+
+    /// Changes the usual `ExternalSecret`.
+    pub(crate) async fn change_external_secret(&self, change: Value) -> Result<()> {
+        self.eso.apply(&[self.external_secret(&change)]).await
+    }
+
+    /// The manifest of the usual `ExternalSecret`, changed.
+    pub(crate) fn external_secret(&self, change: &Value) -> Value {
+        external_secret(&self.eso, change)
+    }
+
+    /// Changes the application Secret behind the operator's back.
+    pub(crate) async fn patch_secret(&self, change: &Value) -> Result<()> {
+        let secrets: Api<Secret> = self.stage.namespace.api();
+        let params = PatchParams::default();
+        secrets
+            .patch(CREDENTIALS_SECRET, &params, &Patch::Merge(change))
+            .await?;
+        Ok(())
+    }
+
+    /// The credential that is current in the store.
+    pub(crate) fn stored(&self) -> Result<Login> {
+        let document: Value = serde_json::from_str(&self.text()?)?;
+        let text = |key: &str| document[key].as_str().with_context(|| format!("no {key}"));
+        Ok(Login::new(text("username")?, text("password")?))
+    }
+
+    /// How often the operator has read the current version.
+    pub(crate) fn reads_by_operator(&self) -> usize {
+        let calls = self.aws.calls(STORED).into_iter();
+        let reads = calls.filter(|call| call.action == "GetSecretValue" && call.key == self.aws.key().id);
+        reads.filter(|call| call.stages == ["AWSCURRENT"]).count()
+    }
+
+    /// A rotation runs, and its phase is exactly this one.
+    pub(crate) async fn stands_at(&self, phase: &str) -> Result<()> {
+        let rotation = self.status().await?.rotation.context("no rotation runs")?;
+        ensure!(
+            rotation.phase == phase,
+            "phase is {}: {}",
+            rotation.phase,
+            rotation.message
+        );
+        Ok(())
+    }
+
+    /// Waits until the controller stands still where [`Scene::fault`] told it to.
+    pub(crate) async fn stands_still(&self) -> Result<()> {
+        let reached = self.controller.dir().join(FAULT).with_extension("reached");
+        eventually("the controller to stand still", LIMIT, async || {
+            Ok(reached.exists().then_some(()))
+        })
+        .await
     }
 
     /// What there is, to be compared with by [`Place::rotated`].
@@ -174,8 +232,9 @@ impl Place {
         self.secret_never_written()
     }
 
-    /// As long as it takes for anything that is wrong to happen, nothing was changed since.
+    /// Nothing was changed since, nor is it for a while.
     pub(crate) async fn unchanged(&self, before: &Before) -> Result<()> {
+        tokio::time::sleep(A_WHILE).await;
         ensure!(
             self.versions() == before.versions && self.labelled("AWSCURRENT")?.id == before.version,
             "the store was changed"
@@ -185,6 +244,8 @@ impl Place {
             "{} cannot log in any more",
             before.login.user
         );
+        let rotation = self.status().await?.rotation;
+        ensure!(rotation.is_none(), "a rotation has begun: {rotation:?}");
         self.secret_never_written()
     }
 
@@ -253,23 +314,28 @@ pub(crate) fn document(login: &Login) -> String {
 }
 
 /// The Secret of a stage belongs to the operator from now on.
-async fn make_secret(stage: &Stage, aws: &Aws, eso: &Eso, setup: &Setup) -> Result<()> {
+async fn make_secret(stage: &Stage, eso: &Eso, setup: &Setup) -> Result<()> {
     let secrets: Api<Secret> = stage.namespace.api();
     if setup.external_secret["spec"]["target"]["creationPolicy"] != "Merge" {
         secrets
             .delete(CREDENTIALS_SECRET, &DeleteParams::default())
             .await?;
     }
-    eso.keys(aws.key()).await?;
     let mut store = eso.secret_store(STORE);
     merge(&mut store, &setup.store);
-    let mut external = eso.external_secret(EXTERNAL_SECRET, STORE, STORED, &["username", "password"]);
-    merge(&mut external, &setup.external_secret);
-    eso.apply(&[store, external]).await?;
+    eso.apply(&[store, external_secret(eso, &setup.external_secret)])
+        .await?;
     eventually("the operator to make the Secret", LIMIT, async || {
         Ok(secrets.get_opt(CREDENTIALS_SECRET).await?.map(drop))
     })
     .await
+}
+
+/// The usual one, changed.
+fn external_secret(eso: &Eso, change: &Value) -> Value {
+    let mut external = eso.external_secret(EXTERNAL_SECRET, STORE, STORED, &["username", "password"]);
+    merge(&mut external, change);
+    external
 }
 
 /// The usual policy of a place.
@@ -282,19 +348,25 @@ fn store_first(stage: &Stage, aws: &Aws) -> Value {
     policy
 }
 
-/// What IAM has to allow for a policy, and nothing else. One that means nothing gets the rights of the usual one.
-fn rights(usual: &Value, change: &Value) -> Result<Value> {
-    let mut changed = usual.clone();
-    merge(&mut changed, change);
-    let parse = |policy: Value| anyhow::Ok(Policy::parse(&serde_json::from_value(policy)?)?);
-    let policy = parse(changed).or_else(|_| parse(usual.clone()))?;
-    let stored = policy
-        .delivery
-        .source()
-        .context("the policy does not deliver through a store")?;
-    let mut statements = vec![Statement::on(stored, &Call::DELIVERY)];
-    if let Admin::Stored(admin) = &policy.database.admin {
-        statements.push(Statement::on(admin, &Call::ADMINISTRATION));
+/// A key that may do what `tandem iam` prints for a policy, and nothing else; and the role that it assumes, if it does.
+/// For a policy that means nothing it is what the usual one needs.
+fn grant(aws: &Aws, usual: &Value, change: &Value) -> Result<AccessKey> {
+    let parse = |policy: &Value| anyhow::Ok(Policy::parse(&serde_json::from_value(policy.clone())?)?);
+    let mut text = usual.clone();
+    merge(&mut text, change);
+    let policy = parse(&text).or_else(|_| {
+        text = usual.clone();
+        parse(&text)
+    })?;
+    let text = text.to_string();
+    let document = |role: Option<&str>| anyhow::Ok(serde_json::from_str(&iam(&text, role)?)?);
+    if let Some(stored) = policy.delivery.source()
+        && let Some(role) = &stored.role_arn
+    {
+        let external_id = stored.external_id.clone();
+        let name = role.rsplit('/').next().unwrap_or_default();
+        let made = aws.role(name, Trust::Account { external_id }, &document(Some(role))?)?;
+        ensure!(made == *role, "the policy names {role}, and there is {made}");
     }
-    Ok(json!({"Version": "2012-10-17", "Statement": statements}))
+    aws.grant(&document(None)?)
 }

@@ -223,7 +223,7 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
         Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
         None => error.source(),
     });
-    chain.any(|error| error.is::<rustls::Error>())
+    chain.any(<dyn Error>::is::<rustls::Error>)
 }
 
 /// No call was made. The SDK has no type for it when credentials take too long, only a constant text.

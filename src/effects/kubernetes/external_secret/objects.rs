@@ -188,6 +188,7 @@ pub(super) struct Aws {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct PushSecretSpec {
+    pub(super) update_policy: String,
     pub(super) secret_store_refs: Vec<StoreRef>,
     pub(super) data: Vec<Push>,
 }

@@ -27,7 +27,7 @@ const IN_THE_WAY: [Rule; 5] = [
 ];
 
 /// What is wrong with how the `ExternalSecret` is written, and with who else writes what it writes.
-const BEFORE_ROTATION: [Rule; 9] = [
+const BEFORE_ROTATION: [Rule; 10] = [
     // A.2: spec.target.name may be another than its own, and spec.target.manifest another kind of object.
     shape::another_target,
     // 39: reports success over old data and never writes.
@@ -44,6 +44,8 @@ const BEFORE_ROTATION: [Rule; 9] = [
     shape::deletes,
     // 36: whoever refreshed last has its way. A second one that reads the same secret would come an hour late.
     shape::shared_target,
+    // 6: nobody asks another one that reads the same secret, and its applications stay behind.
+    shape::also_read,
     // 66, 69: puts the old credential back over the new one.
     shape::pushes,
 ];
@@ -231,10 +233,11 @@ fn not_ready(setting: &Setting<'_>) -> Vec<Finding> {
     vec![blocker(
         "ExternalSecretNotReady",
         format!(
-            "{} {what}: {}. It is looked at again by itself. See its Events: {}",
+            "{} {what}: {}. See its Events: {}. The operator tries again by itself, later and later; once it is mended, at once with: {}",
             setting.this(),
             said(ready),
-            setting.command("describe")
+            setting.command("describe"),
+            setting.sync_command()
         ),
     )]
 }

@@ -115,11 +115,7 @@ impl Cluster {
         let version = setting.version;
         let all = told(self.external_secrets(version).await, findings)?.unwrap_or_default();
         let us = setting.external.name();
-        let target = setting.external.target();
-        setting.others = all
-            .into_iter()
-            .filter(|other| other.name() != us && other.target() == target)
-            .collect();
+        setting.others = all.into_iter().filter(|other| other.name() != us).collect();
         let all = told(self.push_secrets().await, findings)?.unwrap_or_default();
         // Only the end of the name counts yet: a store may put a prefix before it.
         let id = &setting.source.id;
@@ -127,13 +123,14 @@ impl Cluster {
             .into_iter()
             .filter(|push| push.keys().any(|key| sources::may_be(key, id)))
             .collect();
-        let of_others = setting.others.iter().flat_map(ExternalSecret::stores);
+        let of_others = setting.sharing().flat_map(ExternalSecret::stores).cloned();
         let of_pushes = setting
             .pushes
             .iter()
-            .flat_map(|push| &push.spec.secret_store_refs);
+            .flat_map(|push| &push.spec.secret_store_refs)
+            .cloned();
         let wanted: Vec<_> = of_others.chain(of_pushes).collect();
-        self.read_stores(version, wanted, &mut setting.stores, findings)
+        self.read_stores(version, &wanted, &mut setting.stores, findings)
             .await
     }
 }
@@ -142,6 +139,12 @@ impl Setting<'_> {
     /// Whether the operator says that its last sync succeeded.
     pub(super) fn is_ready(&self) -> bool {
         self.external.status.ready().is_some_and(Condition::holds)
+    }
+
+    /// Those of the others that make the same Secret.
+    pub(super) fn sharing(&self) -> impl Iterator<Item = &ExternalSecret> {
+        let target = self.external.target();
+        self.others.iter().filter(move |other| other.target() == target)
     }
 
     /// What was asked of the object on which a sync is asked. Where a `ClusterExternalSecret` made the

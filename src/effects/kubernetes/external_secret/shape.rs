@@ -162,7 +162,7 @@ pub(super) fn shared_target(setting: &Setting<'_>) -> Vec<Finding> {
         let unknown = !other.spec.data_from.is_empty();
         unknown.then(|| warning("SecretSharedTarget", format!("{pair}, and which keys the latter writes only the store knows; none of them must be a key of the former. {remedy}")))
     };
-    setting.others.iter().filter_map(about).collect()
+    setting.sharing().filter_map(about).collect()
 }
 
 /// The keys that it names.
@@ -179,9 +179,30 @@ fn written(external: &ExternalSecret) -> Vec<&str> {
     rendered.chain(raw).map(String::as_str).collect()
 }
 
+pub(super) fn also_read(setting: &Setting<'_>) -> Vec<Finding> {
+    let target = setting.external.target();
+    let namespace = &setting.policy.namespace;
+    let others = setting.others.iter().filter(|other| other.target() != target);
+    others
+        .filter(|other| sources::reads(setting, other))
+        .map(|other| {
+            let (name, secret) = (other.name(), other.target());
+            warning(
+                "StoreAlsoRead",
+                format!("ExternalSecret {namespace}/{name} reads the policy's secret {:?} too, and nobody asks it to sync: after a rotation, applications that use Secret {namespace}/{secret} have a password that will be refused, until it refreshes by itself. Let them use Secret {namespace}/{target}. See: kubectl -n {namespace} describe externalsecrets.{GROUP} {name}", setting.source.id),
+            )
+        })
+        .collect()
+}
+
 pub(super) fn pushes(setting: &Setting<'_>) -> Vec<Finding> {
     let namespace = &setting.policy.namespace;
-    let writes = setting.pushes.iter().filter(|push| {
+    // What is there already, this policy leaves alone (68).
+    let replacing = setting
+        .pushes
+        .iter()
+        .filter(|push| push.spec.update_policy != "IfNotExists");
+    let writes = replacing.filter(|push| {
         push.keys().any(|key| {
             push.spec
                 .secret_store_refs

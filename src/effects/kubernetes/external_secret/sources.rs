@@ -49,9 +49,11 @@ pub(super) fn findings(setting: &Setting<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Whether an `ExternalSecret` reads the policy's secret, in whichever version.
+/// Whether an `ExternalSecret` reads what is current of the policy's secret.
 pub(super) fn reads(setting: &Setting<'_>, external: &ExternalSecret) -> bool {
-    references(external).any(|(reference, source)| setting.lead(external, reference, source) == Lead::Here)
+    references(external).any(|(reference, source)| {
+        is_current(reference) && setting.lead(external, reference, source) == Lead::Here
+    })
 }
 
 /// Whether an entry of a `PushSecret` writes the policy's secret through this store.

@@ -304,6 +304,19 @@ fn seen_36_another_external_secret_on_the_same_secret_is_refused_when_they_meet(
 }
 
 #[test]
+fn seen_6_another_external_secret_that_nobody_asks_is_warned_of() {
+    let other = |more: Value| {
+        let data = [entry("password", more)];
+        let spec = json!({"secretStoreRef": {"kind": "SecretStore", "name": "aws"}, "data": data});
+        json!({"others": [{"metadata": {"name": "second"}, "spec": spec}]})
+    };
+    assert_eq!(found(other(json!({}))), [("StoreAlsoRead", false)]);
+    assert_eq!(found(other(json!({"key": "other"}))), []);
+    // Reads ahead on purpose (case 13).
+    assert_eq!(found(other(json!({"version": "AWSPENDING"}))), []);
+}
+
+#[test]
 fn seen_65_to_69_a_push_to_the_same_secret_is_refused() {
     let push = |key: &str, store: &str| {
         json!({"pushes": [{"metadata": {"name": "push"}, "spec": {
@@ -313,6 +326,9 @@ fn seen_65_to_69_a_push_to_the_same_secret_is_refused() {
     };
     let refused = [("PushSecretOnSource", true)];
     assert_eq!(found(push("shop/db", "aws")), refused);
+    let mut kept = push("shop/db", "aws");
+    kept["pushes"][0]["spec"]["updatePolicy"] = json!("IfNotExists");
+    assert_eq!(found(kept), []);
     assert_eq!(found(push("shop/db2", "aws")), []);
     let more = |name: &str, store: Value| json!({"stores": {name: store}});
     let both = |a: Value, b: Value| over(a, b);
