@@ -3,6 +3,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a helper that fails fails its test")]
 
+mod bad_input;
 mod cases;
 mod cases_interrupted;
 mod cases_refused;
