@@ -43,7 +43,7 @@ async fn a_flip_is_one_forced_apply_of_every_key_guarded_by_uid_and_version() {
                 "apiVersion": "v1", "kind": "Secret",
                 "metadata": {
                     "name": "db", "uid": "uid-2", "resourceVersion": "77",
-                    "annotations": {"tandem.dev/delivered-by": "uid-1/3", "tandem.dev/delivered-for": "n"},
+                    "annotations": {"tandem.dev/delivered-by": "uid-1/3/77", "tandem.dev/delivered-for": "n"},
                 },
                 "data": {
                     "username": base64("app_b"), "password": base64("p@ss"),

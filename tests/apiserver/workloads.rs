@@ -38,7 +38,7 @@ async fn a_restart_is_one_annotation_guarded_by_the_uid() {
                 content: "application/merge-patch+json".into(),
                 body: json!({
                     "metadata": {"uid": "uid-5"},
-                    "spec": {"template": {"metadata": {"annotations": {"rotation.tandem.dev/app": "uid-1.3.1700000000"}}}},
+                    "spec": {"template": {"metadata": {"annotations": {"rotation.tandem.dev/app": "uid-1.3.41"}}}},
                 }),
             }
         );
