@@ -20,8 +20,8 @@ pub const EPOCH: i64 = 1_772_323_200_000;
 pub const SQL_DEADLINE: i64 = 10_000;
 /// A new process waits so long before it writes.
 pub const LEASE: i64 = 15_000;
-/// After so long every reader of the store sees a move.
-pub const STORE_LAG: i64 = 500;
+/// After so long every reader of the store sees a move: sooner than any drain ends.
+pub const STORE_LAG: i64 = 200;
 /// A turn that failed is tried again after so long.
 pub const RETRY: i64 = 1_000;
 /// A write to the API server that was given up can still land for so long.
