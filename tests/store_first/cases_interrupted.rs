@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams};
 use serde_json::json;
@@ -10,6 +10,8 @@ use tandem_lab::{AWS_KEYS_SECRET, CREDENTIALS_SECRET, eventually};
 
 use crate::place::{A_WHILE, EXTERNAL_SECRET, Place, STORE, STORED, Setup};
 use crate::scene::{LIMIT, mortal};
+use crate::still::requests;
+use crate::traps::{both_valid, kubectl, told};
 
 /// Much less than the operator's own back-off has grown to by then, or its hour.
 const SOON: Duration = Duration::from_secs(40);
@@ -33,10 +35,7 @@ fn case11_an_operator_that_is_down_is_waited_for_and_everybody_can_log_in() {
         }
         tokio::time::sleep(2 * A_WHILE).await;
         place.stands_at("Flipped").await?;
-        ensure!(
-            place.logs_in(&before.login).await && place.logs_in(&place.stored()?).await,
-            "both credentials must be valid"
-        );
+        both_valid(&place, &before.login).await?;
         ensure!(
             place.revision("app").await? == revision,
             "the application was restarted before there was anything new"
@@ -84,17 +83,17 @@ fn case11_with_a_store_that_is_not_ready_or_refuses_the_operator_is_asked_again_
         secrets.delete(AWS_KEYS_SECRET, &DeleteParams::default()).await?;
         touch_store(&place)?;
         place.eso.start().await?;
-        says(&place, &["SecretStore", STORE, "is not ready"]).await?;
+        told(&place, &["SecretStore", STORE, "is not ready"]).await?;
         // And then the operator may not read: it tries ever more rarely.
         let nobody = place
             .aws
             .grant(&json!({"Version": "2012-10-17", "Statement": []}))?;
         place.eso.keys(&nobody).await?;
         touch_store(&place)?;
-        says(&place, &["cannot sync"]).await?;
-        let before_that = asked(&place)?;
+        told(&place, &["cannot sync"]).await?;
+        let before_that = requests(&place)?.len();
         eventually("the operator to be asked twice more", LIMIT, async || {
-            Ok((asked(&place)? >= before_that + 2).then_some(()))
+            Ok((requests(&place)?.len() >= before_that + 2).then_some(()))
         })
         .await?;
         place.stands_at("Flipped").await?;
@@ -118,31 +117,7 @@ fn case11_with_a_store_that_is_not_ready_or_refuses_the_operator_is_asked_again_
 fn touch_store(place: &Place) -> Result<()> {
     let touched = format!("touched={}", place.aws.all_calls().len());
     let store = format!("secretstore/{STORE}");
-    let namespace = place.namespace();
-    place
-        .lab
-        .kubectl(&["-n", namespace, "annotate", "--overwrite", &store, &touched])?;
-    Ok(())
-}
-
-/// How often Tandem has asked for a sync.
-fn asked(place: &Place) -> Result<usize> {
-    let (account, own) = (place.controller.service_account(), place.controller.namespace());
-    let audit = place.audit.clone().service_account(own, account);
-    let mut requests = audit.namespace(place.namespace()).read()?;
-    requests.retain(|request| request.resource == "externalsecrets" && request.verb == "patch");
-    Ok(requests.len())
-}
-
-/// Waits until the running rotation says all of this of what it waits for.
-async fn says(place: &Place, parts: &[&str]) -> Result<()> {
-    eventually(format!("a message with {parts:?}"), LIMIT, async || {
-        let rotation = place.status().await?.rotation.context("no rotation runs")?;
-        let all = parts.iter().all(|part| rotation.message.contains(part));
-        ensure!(all, "{}", rotation.message);
-        Ok(Some(()))
-    })
-    .await
+    kubectl(place, &["annotate", "--overwrite", &store, &touched])
 }
 
 /// Waits until the Secret carries what is current in the store.
@@ -207,9 +182,7 @@ fn case16_an_external_secret_that_is_deleted_and_made_again_in_the_middle_starts
 /// Deletes the `ExternalSecret`, and waits until its Secret is gone with it.
 async fn prune(place: &Place) -> Result<()> {
     let object = format!("externalsecret/{EXTERNAL_SECRET}");
-    place
-        .lab
-        .kubectl(&["-n", place.namespace(), "delete", "--wait", &object])?;
+    kubectl(place, &["delete", "--wait", &object])?;
     let secrets: Api<Secret> = place.stage.namespace.api();
     eventually("the Secret to go", LIMIT, async || {
         Ok(secrets.get_opt(CREDENTIALS_SECRET).await?.is_none().then_some(()))

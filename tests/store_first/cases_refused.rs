@@ -7,6 +7,7 @@ use tandem_lab::{aws, eventually};
 
 use crate::place::{Place, STORE, STORED, Setup, document};
 use crate::scene::LIMIT;
+use crate::still::Still;
 
 /// A number, what is wrong with the `ExternalSecret`, the reason that the condition gives, and what else it says.
 type Case = (&'static str, Value, &'static str, &'static [&'static str]);
@@ -39,11 +40,12 @@ fn case02_case04_case07_what_never_refreshes_is_refused_and_the_commands_in_the_
         ];
         for (number, change, reason, says) in cases {
             let case = || format!("case {number}");
-            let before = place.before().await?;
+            let (before, still) = (place.before().await?, Still::of(&place).await?);
             place.change_external_secret(change).await?;
             let nonce = place.ask().await?;
             let message = refused(&place, reason, says).await.with_context(case)?;
             place.unchanged(&before).await.with_context(case)?;
+            still.holds(&place).await.with_context(case)?;
             for command in commands(&message) {
                 place
                     .lab
@@ -86,7 +88,7 @@ fn case13_case14_what_follows_another_version_or_another_secret_is_refused() {
                 &[STORED, "\"credentials\"", STORE],
             ),
         ];
-        let before = place.before().await?;
+        let (before, still) = (place.before().await?, Still::of(&place).await?);
         for (number, change, reason, says) in cases {
             let case = || format!("case {number}");
             place.change_external_secret(change).await?;
@@ -98,6 +100,7 @@ fn case13_case14_what_follows_another_version_or_another_secret_is_refused() {
                 case()
             );
             place.unchanged(&before).await.with_context(case)?;
+            still.holds(&place).await.with_context(case)?;
         }
         Ok(())
     });

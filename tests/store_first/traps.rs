@@ -9,13 +9,11 @@
 //! | 32, 38, 63, 72, points 5, 7 | `traps_made_anew.rs` |
 //! | 18, 32, 36, 37, 39, 57, 59, 66, 69, point 4 | `refused.rs` |
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams};
-use serde_json::Value;
 use tandem::api::FORCE_SYNC;
 use tandem_lab::aws::{self, Action, Fault, How};
 use tandem_lab::{AWS_KEYS_SECRET, CREDENTIALS_SECRET, Consumer, Login, eventually};
@@ -243,9 +241,7 @@ pub(crate) async fn told(place: &Place, says: &[&str]) -> Result<()> {
 /// The credential that applications have and the one that the store has both log in.
 pub(crate) async fn both_valid(place: &Place, before: &Login) -> Result<()> {
     ensure!(place.logs_in(before).await, "{} cannot log in", before.user);
-    let stored: BTreeMap<String, Value> = serde_json::from_str(&place.text()?)?;
-    let field = |key: &str| stored.get(key).and_then(Value::as_str).unwrap_or_default();
-    let stored = Login::new(field("username"), field("password"));
+    let stored = place.stored()?;
     ensure!(stored.user != before.user, "there was no move");
     ensure!(place.logs_in(&stored).await, "{} cannot log in", stored.user);
     Ok(())
