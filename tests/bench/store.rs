@@ -31,6 +31,8 @@ const ROUNDS: usize = 5;
 const GLANCE: Duration = Duration::from_millis(10);
 /// Of the operator alone, where the default is an hour.
 const INTERVAL: &str = "5s";
+/// As many of them as there are rounds are the interval.
+const STEP: Duration = Duration::from_secs(1);
 
 fn main() {
     tandem_lab::run(|lab| async move {
@@ -85,8 +87,8 @@ async fn alone(place: &Place) -> Result<Vec<f64>> {
         let before = place.credential().await?;
         let moved = put(place, &before.user, ROUNDS + round)?;
         times.push(seconds(moved, changed(place, &before).await?));
-        // Not in step with the operator.
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        // At another point of the interval each time.
+        tokio::time::sleep(STEP * u32::try_from(round)?).await;
     }
     let (before, login) = (place.credential().await?, &place.stage.pair.a);
     place.aws.put(STORED, Value::Text(document(login)))?;
@@ -118,10 +120,17 @@ async fn rotations(place: &Place) -> Result<Rotations> {
         let requests = told.service_account(namespace, account).read()?;
         all.changed.push(seconds(moved, changed?));
         all.verified.push(seconds(moved, recorded(&requests, moved)?));
+        let (start, end) = began_and_ended(&requests)?;
+        let between = |from: Timestamp, to: Timestamp| -> Vec<Call> {
+            let within = |call: &&Call| from <= call.at && call.at < to;
+            calls.iter().filter(within).cloned().collect()
+        };
         println!(
-            "rotation {round}: {} store calls ({}); {}",
+            "rotation {round}: {} store calls: preflight before it {}; itself {}; preflight after it {}; {}",
             calls.len(),
-            by_action(&calls),
+            by_action(&between(Timestamp::MIN, start)),
+            by_action(&between(start, end)),
+            by_action(&between(end, Timestamp::MAX)),
             writes(&requests)
         );
     }
@@ -161,13 +170,23 @@ fn moved(calls: &[Call]) -> Result<Timestamp> {
 
 /// When Tandem recorded that the Secret carries it: the first write of the journal after the move.
 fn recorded(requests: &[Request], moved: Timestamp) -> Result<Timestamp> {
+    let recorded = records(requests).find(|at| *at > moved);
+    recorded.context("the delivery was not recorded")
+}
+
+/// When the journal said first that a rotation runs, and last that it does not any more.
+fn began_and_ended(requests: &[Request]) -> Result<(Timestamp, Timestamp)> {
+    let (first, last) = (records(requests).min(), records(requests).max());
+    first.zip(last).context("the journal was not written")
+}
+
+/// When the journal was written.
+fn records(requests: &[Request]) -> impl Iterator<Item = Timestamp> {
     let journal = format!("{POLICY}-tandem");
-    let writes = requests.iter().filter(|request| request.is_write());
-    writes
-        .filter(|request| request.name.as_deref() == Some(&journal) && request.at > moved)
-        .map(|request| request.at)
-        .min()
-        .context("the delivery was not recorded")
+    let writes = requests
+        .iter()
+        .filter(move |request| request.is_write() && request.name.as_deref() == Some(&journal));
+    writes.map(|request| request.at)
 }
 
 fn by_action(calls: &[Call]) -> String {
@@ -179,7 +198,7 @@ fn by_action(calls: &[Call]) -> String {
         .iter()
         .map(|(action, count)| format!("{count} {action}"))
         .collect();
-    counts.join(", ")
+    format!("{} ({})", calls.len(), counts.join(", "))
 }
 
 fn writes(requests: &[Request]) -> String {

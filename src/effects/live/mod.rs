@@ -97,8 +97,8 @@ pub struct Live<'a> {
     name: String,
     object: Option<RotationPolicy>,
     journal: Option<JournalSecret>,
-    /// What the store said is current, in this turn. A version never changes, and the flip is guarded by it, so it may
-    /// serve until then.
+    /// What the store said is current, in this turn. A version never changes, no write but the flip makes another one
+    /// current, and the flip is guarded by it, so it may serve until then. Before anybody is retired it is read anew.
     document: Option<Document>,
 }
 
@@ -162,7 +162,7 @@ impl World for Live<'_> {
             });
         #[cfg(feature = "fault-injection")]
         self.hands.fault.after().await;
-        if !prepares(action) {
+        if matches!(action, Action::Flip { .. }) {
             self.document = None;
         }
         let outcome = match &written {
@@ -218,19 +218,6 @@ fn delivers(action: &Action) -> bool {
         Action::Record { entry, .. } => matches!(entry, Entry::Deliver | Entry::Withdraw),
         Action::SetVerifier { .. }
         | Action::Propose { .. }
-        | Action::Sync { .. }
-        | Action::Restart { .. }
-        | Action::Terminate { .. }
-        | Action::Retire { .. } => false,
-    }
-}
-
-/// Whether the write comes before the flip and leaves what is current as it is.
-fn prepares(action: &Action) -> bool {
-    match action {
-        Action::SetVerifier { .. } | Action::Propose { .. } => true,
-        Action::Record { entry, .. } => matches!(entry, Entry::Stage | Entry::Regenerate),
-        Action::Flip { .. }
         | Action::Sync { .. }
         | Action::Restart { .. }
         | Action::Terminate { .. }
