@@ -50,7 +50,7 @@ fn said(took: Result<String>) -> String {
 pub(crate) const ROTATING: &str = "journal 1, answered nonce-1, RotateNow from app_a to app_b";
 pub(crate) const ROLLED_OUT: &str = "journal 1, answered nonce-1, RotateNow from app_a to app_b, rolled out";
 pub(crate) const ENDED: &str = "journal 1, answered nonce-1, idle, 1 ended";
-pub(crate) const DELIVERED: &str = "app_b, pending, delivered by 1 for nonce-1";
+pub(crate) const DELIVERED: &str = "app_b, pending, delivered by 1 for nonce-1, landed";
 
 /// Up to a rotation that is written down.
 pub(crate) const STAGED: Script = &[

@@ -80,7 +80,7 @@ fn a_rotation_write_by_write_with_every_look_between() {
             (Record(Finish), "error: conflict"),
             (Load, ENDED),
             (Publish, "shown"),
-            (Look(Secret), "app_b, delivered by 1 for nonce-1"),
+            (Look(Secret), "app_b, delivered by 1 for nonce-1, landed"),
             (Look(Preflight), "app_b, passed"),
             (Look(Pending), "error: unusable"),
         ],
