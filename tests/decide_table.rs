@@ -24,6 +24,8 @@ mod before_flip;
 mod fixtures;
 #[path = "decide_table/idle.rs"]
 mod idle;
+#[path = "decide_table/roll_back.rs"]
+mod roll_back;
 #[path = "decide_table/rules.rs"]
 mod rules;
 #[path = "decide_table/store.rs"]
@@ -41,6 +43,7 @@ fn table() -> Vec<Row> {
         before_flip::rows(),
         after_flip::rows(),
         store::rows(),
+        roll_back::rows(),
     ]
     .into_iter()
     .flatten()
@@ -102,7 +105,7 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
     let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 8]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 17]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 17]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -190,6 +193,8 @@ fn entry(entry: Entry) -> usize {
         Entry::Finish => 6,
         Entry::Deliver => 7,
         Entry::Withdraw => 8,
+        Entry::RollBack => 9,
+        Entry::CallOff => 10,
     }
 }
 

@@ -64,14 +64,22 @@ impl Pass<'_> {
 
     /// Nothing, when no pod can hold the old credential; else the next restart, or what is waited for.
     fn roll_out(&self, consumers: &[Consumer], delivered_at: Timestamp) -> Option<Decision> {
-        let behind: Vec<&Consumer> = consumers.iter().filter(|c| !c.old_pods.is_empty()).collect();
+        let behind = consumers
+            .iter()
+            .filter(|c| !c.old_pods.is_empty() || self.is_waited_for(c));
+        let behind: Vec<&Consumer> = behind.collect();
         if behind.is_empty() {
             return None;
         }
+        let overdue = self.now.duration_since(delivered_at) > self.policy.restart.timeout;
+        let no_way_back = match self.failed(&behind, overdue) {
+            Ok(no_way_back) => no_way_back,
+            Err(decision) => return Some(decision),
+        };
         let rolling = behind.iter().filter(|c| c.marked).count();
-        let unmarked = behind
-            .iter()
-            .find(|c| !c.marked && matches!(c.reference.kind, ConsumerKind::Workload(_)));
+        let unmarked = behind.iter().find(|c| {
+            !c.marked && !c.old_pods.is_empty() && matches!(c.reference.kind, ConsumerKind::Workload(_))
+        });
         let phase = if unmarked.is_some() {
             Phase::Delivered
         } else {
@@ -86,7 +94,6 @@ impl Pass<'_> {
                 },
             )),
             Some(_) | None => {
-                let overdue = self.now.duration_since(delivered_at) > self.policy.restart.timeout;
                 let behind = behind
                     .iter()
                     .map(|c| Behind {
@@ -96,7 +103,12 @@ impl Pass<'_> {
                     })
                     .collect();
                 let until = later(self.now, pace(self.now.duration_since(delivered_at)));
-                Some(Decision::wait(phase, until, Waiting::Rollout { behind, overdue }))
+                let why = Waiting::Rollout {
+                    behind,
+                    overdue,
+                    no_way_back,
+                };
+                Some(Decision::wait(phase, until, why))
             }
         }
     }

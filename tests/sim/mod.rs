@@ -35,6 +35,7 @@ pub mod hands;
 pub mod happy;
 pub mod key;
 pub mod mutants;
+pub mod roll_back_mutants;
 pub mod rules;
 pub mod start;
 pub mod store_mutants;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::json;
-use tandem::api::{ROTATE_NOW, RotationPolicy, RotationPolicySpec, RotationPolicyStatus};
+use tandem::api::{ABORT, ROTATE_NOW, RotationPolicy, RotationPolicySpec, RotationPolicyStatus};
 use tandem::machine::Journal;
 use tandem::machine::journal::ScheduleMark;
 use tandem::policy::Policy;
@@ -28,7 +28,9 @@ pub const NEVER: &str = "whenever you like";
 pub fn fresh() -> State {
     let mut web = workload("web", true);
     web.graceful = true;
-    start(&spec(&json!({})), vec![web])
+    let mut state = start(&spec(&json!({})), vec![web]);
+    state.abortable = true;
+    state
 }
 
 fn elastic() -> State {
@@ -47,6 +49,8 @@ pub fn starts() -> Vec<(&'static str, State)> {
         ("retired users may not log in", no_login()),
         ("a stubborn stranger, terminated", stranger()),
         ("mid-schedule, nobody asks", scheduled()),
+        ("a rollout that fails, and is rolled back", failing("RollBack")),
+        ("a rollout that fails, and is mended", failing("Hold")),
         ("through a store", through_a_store()),
     ]
 }
@@ -80,6 +84,14 @@ fn stranger() -> State {
     state
 }
 
+/// New pods cannot work with what the rotation brings.
+pub fn failing(on_failure: &str) -> State {
+    let mut web = workload("web", true);
+    web.rejects = Some(1);
+    let restart = json!({"onFailure": on_failure, "timeout": "1s"});
+    start(&spec(&json!({"restart": restart})), vec![web])
+}
+
 /// As the plainest start, with a store and an operator before the Secret.
 pub fn through_a_store() -> State {
     let mut web = workload("web", true);
@@ -89,6 +101,7 @@ pub fn through_a_store() -> State {
         "awsSecretsManager": {"secretId": "app/db", "region": "eu-central-1"},
     }}});
     let mut state = start(&spec(&delivery), vec![web]);
+    state.abortable = true;
     state.cluster.source = Some(Source {
         up: true,
         versions: vec![Version {
@@ -128,6 +141,7 @@ fn scheduled() -> State {
     let content = Content::Written(Arc::new(journal));
     state.cluster.journal = Some(JournalSecret {
         revision: 1,
+        written: -7_200_000,
         content,
         pending: None,
         retiring: None,
@@ -174,6 +188,7 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
         generation: 1,
         deleting: false,
         rotate_now: Some(1),
+        abort: None,
         status: Arc::new(RotationPolicyStatus::default()),
     };
     let mut ledger = Ledger::default();
@@ -200,6 +215,7 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
             ..Controller::default()
         },
         recent: Vec::new(),
+        abortable: false,
         ledger,
         guards: Guards::ALL,
         next_id: 2,
@@ -214,6 +230,7 @@ pub fn workload(name: &'static str, idle: bool) -> Workload {
         mark: None,
         terminating: false,
         session: !idle,
+        ready: true,
     };
     Workload {
         name,
@@ -223,15 +240,18 @@ pub fn workload(name: &'static str, idle: bool) -> Workload {
         rereads: false,
         elastic: false,
         graceful: false,
+        rejects: None,
         pods: vec![pod],
     }
 }
 
 /// The object as the API server gives it.
 pub fn object(policy: &Object) -> RotationPolicy {
-    let annotations = policy
-        .rotate_now
-        .map(|n| BTreeMap::from([(ROTATE_NOW.to_owned(), nonce(n))]));
+    let asked = [(ROTATE_NOW, policy.rotate_now), (ABORT, policy.abort)];
+    let asked = asked
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), nonce(value?))));
+    let annotations: BTreeMap<_, _> = asked.collect();
     RotationPolicy {
         metadata: ObjectMeta {
             name: Some("app-db".into()),
@@ -240,7 +260,7 @@ pub fn object(policy: &Object) -> RotationPolicy {
             generation: Some(policy.generation),
             creation_timestamp: Some(Time(jiff::Timestamp::from_millisecond(EPOCH).unwrap())),
             deletion_timestamp: policy.deleting.then(|| Time(time(0))),
-            annotations,
+            annotations: Some(annotations),
             ..ObjectMeta::default()
         },
         spec: policy.spec.as_ref().clone(),

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Cluster;
+use super::failing::failing;
 use super::obstacles::obstacle;
 use super::owners::{Owner, Owners, Workload, name};
 use super::uses::uses;
@@ -64,6 +65,19 @@ impl Workloads {
     /// the delivery only the mark tells. Without the time of the delivery only marked pods are new.
     #[must_use]
     pub fn judge(&self, policy: &Policy, mark: &str, delivered_at: Option<Timestamp>) -> Vec<Consumer> {
+        self.judge_sparing(policy, mark, delivered_at, None)
+    }
+
+    /// The same in a roll-back: a pod that was created before the rotation which is taken back began holds the
+    /// credential that is put back, and counts as new.
+    #[must_use]
+    pub fn judge_sparing(
+        &self,
+        policy: &Policy,
+        mark: &str,
+        delivered_at: Option<Timestamp>,
+        spared_before: Option<Timestamp>,
+    ) -> Vec<Consumer> {
         let key = restart_key(&policy.name);
         let marked = |metadata: &ObjectMeta| {
             metadata
@@ -77,7 +91,10 @@ impl Workloads {
             let younger = created
                 .zip(delivered_at)
                 .is_some_and(|(created, delivered)| created > delivered);
-            younger || marked(&pod.metadata)
+            let spared = created
+                .zip(spared_before)
+                .is_some_and(|(created, began)| created < began);
+            younger || spared || marked(&pod.metadata)
         })
         .into_iter()
         .map(|(reference, group)| {
@@ -85,6 +102,7 @@ impl Workloads {
                 .owner
                 .workload
                 .and_then(|workload| workload.template().metadata.as_ref());
+            let failing = failing(&reference, group.owner.workload, &group.new);
             Consumer {
                 uid: group.owner.uid.clone(),
                 marked: template.is_some_and(marked),
@@ -95,7 +113,7 @@ impl Workloads {
                     .collect(),
                 ready: u32::try_from(group.new.iter().filter(|pod| is_ready(pod)).count())
                     .unwrap_or(u32::MAX),
-                obstacle: (!group.old.is_empty())
+                obstacle: (!group.old.is_empty() || failing.is_some())
                     .then(|| {
                         obstacle(
                             &self.namespace,
@@ -106,6 +124,7 @@ impl Workloads {
                         )
                     })
                     .flatten(),
+                failing,
                 reference,
             }
         })

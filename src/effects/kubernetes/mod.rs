@@ -11,6 +11,7 @@
 //! | `uses` | whether a pod's spec names the Secret |
 //! | `owners` | which workload a pod belongs to |
 //! | `obstacles` | why a rollout does not go on |
+//! | `failing` | whether it has failed, or may be about to |
 //! | [`rollout`] | the restart of one workload |
 //! | [`access`] | whether this process may do what a rotation will need |
 //! | [`publish`] | status and Events |
@@ -23,6 +24,7 @@ pub mod access;
 pub mod conditions;
 pub mod consumers;
 mod external_secret;
+mod failing;
 #[cfg(test)]
 mod fixtures;
 pub mod journal;

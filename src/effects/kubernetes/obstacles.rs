@@ -32,7 +32,7 @@ pub(super) fn obstacle(
     let delete = || format!("kubectl -n {namespace} delete pod {}", names.join(" "));
     held_back(namespace, consumer, workload, &delete)
         .or_else(|| new.iter().find_map(|pod| trouble(pod)))
-        .or_else(|| failing(workload))
+        .or_else(|| unmade(workload))
         .or_else(|| old.iter().find_map(|pod| terminating(pod)))
         .or_else(|| old.iter().find_map(|pod| trouble(pod)))
         .or_else(|| overdue(workload))
@@ -40,7 +40,7 @@ pub(super) fn obstacle(
 }
 
 /// The workload was told not to replace its pods.
-fn held_back(
+pub(super) fn held_back(
     namespace: &str,
     consumer: &ConsumerRef,
     workload: Option<Workload<'_>>,
@@ -133,7 +133,7 @@ fn waiting(container: &ContainerStatus) -> Option<String> {
 }
 
 /// The workload's controller cannot make pods, for want of quota for example.
-fn failing(workload: Option<Workload<'_>>) -> Option<String> {
+pub(super) fn unmade(workload: Option<Workload<'_>>) -> Option<String> {
     condition(workload?, "ReplicaFailure", "True")
 }
 

@@ -217,7 +217,8 @@ impl Live<'_> {
     }
 
     pub(super) async fn consumers(&self, policy: &Policy) -> Result<Vec<Consumer>, Error> {
-        let (journal, ..) = self.running()?;
+        let (journal, rotation, _) = self.running()?;
+        let spared = rotation.undoes.as_ref().and_then(|undone| undone.staged_at);
         let landing = self.landing(policy).await?;
         let mark = api::restart_mark(
             &policy.uid,
@@ -225,7 +226,7 @@ impl Live<'_> {
             landing.as_ref().map(|l| l.id.as_str()),
         );
         let workloads = self.cluster.workloads().await?;
-        Ok(workloads.judge(policy, &mark, landing.map(|landing| landing.at)))
+        Ok(workloads.judge_sparing(policy, &mark, landing.map(|landing| landing.at), spared))
     }
 
     /// The delivery that consumers are judged by; none when what is there was written by somebody else.
