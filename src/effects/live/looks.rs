@@ -284,7 +284,7 @@ fn names_stranger(policy: &Policy, source: &StoredSecret, user: &str) -> Finding
         blocks: true,
         reason: "StoreNamesStranger",
         message: format!(
-            "secret {id} in region {region} names the user {user:?} under its property {key}, which is none of {} and {}. Put the credential that the applications use now there: aws secretsmanager put-secret-value --region {region} --secret-id {id}",
+            "secret {id} in region {region} names the user {user:?} under its property {key}, which is none of {} and {}. Put the credential that the applications use now there, beside all other properties: aws secretsmanager put-secret-value --region {region} --secret-id {id} --secret-string file://secret.json",
             policy.pair.0,
             policy.pair.1,
             id = source.id,
@@ -322,7 +322,7 @@ fn unusable_administrator(policy: &Policy, problem: &str) -> Finding {
             secret = keys.secret,
         ),
         Admin::Stored(source) => format!(
-            "secret {} in region {} names no possible administrator: {problem}. Put the right user name under its property {}: aws secretsmanager put-secret-value --region {} --secret-id {}",
+            "secret {} in region {} names no possible administrator: {problem}. Put the right user name under its property {}, beside all others: aws secretsmanager put-secret-value --region {} --secret-id {} --secret-string file://secret.json",
             source.id, source.region, source.username_key, source.region, source.id
         ),
     };
