@@ -9,7 +9,7 @@ use crate::effects::postgres::{self, Credential, Server, Wanted};
 use crate::effects::store::{Document, Store as _, rotation_of};
 use crate::effects::{Error, World as _, neighbours};
 use crate::machine::facts::{
-    Consumer, Finding, Login, OperatorSeen, Preflight, Previous, SecretSeen, Sessions, StoreSeen,
+    Consumer, Finding, Login, OperatorSeen, Preflight, Previous, Room, SecretSeen, Sessions, StoreSeen,
 };
 use crate::machine::journal::Landing;
 use crate::machine::poll_interval;
@@ -236,6 +236,16 @@ impl Live<'_> {
         Ok(match self.secret(policy).await?.0 {
             SecretSeen::Present { landing, .. } => landing,
             SecretSeen::Missing => None,
+        })
+    }
+
+    pub(super) async fn room(&self, policy: &Policy) -> Result<Result<Room, Finding>, Error> {
+        let (_, rotation, _) = self.running()?;
+        Ok(match self.administered(policy).await? {
+            Ok((server, admin)) => {
+                postgres::room(&server, &admin, (&rotation.pending, &rotation.retiring)).await
+            }
+            Err(finding) => Err(finding),
         })
     }
 

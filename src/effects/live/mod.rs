@@ -133,6 +133,7 @@ impl World for Live<'_> {
             Query::Pending => Seen::Pending(self.pending_login(policy).await?),
             Query::Previous => Seen::Previous(self.previous_login(policy).await?),
             Query::Consumers => Seen::Consumers(self.consumers(policy).await?),
+            Query::Room => Seen::Room(self.room(policy).await?),
             Query::Sessions => Seen::Sessions(self.sessions(policy).await?),
         })
     }
@@ -230,7 +231,12 @@ impl Live<'_> {
     /// up no deletion: the rights in a namespace often go together with its policies.
     pub async fn farewell(&mut self, object: &RotationPolicy) {
         let uid = object.uid().unwrap_or_default();
-        let running = match self.cluster.journal(&self.name, &uid).await.map(|read| read.loaded) {
+        let running = match self
+            .cluster
+            .journal(&self.name, &uid)
+            .await
+            .map(|read| read.loaded)
+        {
             Ok(Loaded::Valid(journal)) => journal.rotation,
             Ok(Loaded::Absent | Loaded::Corrupt(_)) => None,
             Err(error) => {
