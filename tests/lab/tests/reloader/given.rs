@@ -1,6 +1,7 @@
 //! Objects as lines of the contract describe them.
 
 use serde_json::{Value, json};
+use sha1::{Digest as _, Sha1};
 
 pub(crate) const AUTO: &str = "reloader.stakater.com/auto";
 pub(crate) const SECRET_AUTO: &str = "secret.reloader.stakater.com/auto";
@@ -229,4 +230,9 @@ pub(crate) fn merge(place: &mut Value, more: Value) {
         }
         (place, more) => *place = more,
     }
+}
+
+/// What content of this form, `key=value`, comes to.
+pub(crate) fn hash(content: &str) -> String {
+    hex::encode(Sha1::digest(content))
 }

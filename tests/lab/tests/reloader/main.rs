@@ -11,4 +11,5 @@
 mod contract;
 mod given;
 mod observe;
+mod promptly;
 mod stage;

@@ -285,17 +285,14 @@ fn time(text: &str) -> &'static str {
     }
 }
 
-/// Whose the last change was, when it was not Reloader's by an ordinary update.
+/// That nothing of the workload is Reloader's by an ordinary update, when that is so.
 fn stranger(object: &DynamicObject) -> Option<String> {
-    let last = object.metadata.managed_fields.iter().flatten();
-    let last = last
-        .filter(|entry| entry.subresource.is_none())
-        .max_by_key(|entry| {
-            let ours = entry.manager.as_deref() == Some("Reloader");
-            (entry.time.clone().map(|time| time.0), ours)
-        })?;
-    let (manager, operation) = (last.manager.as_deref()?, last.operation.as_deref()?);
-    ((manager, operation) != ("Reloader", "Update")).then(|| format!("by {manager}/{operation}"))
+    let mut managers = object.metadata.managed_fields.iter().flatten();
+    let ours = managers.any(|entry| {
+        let words = (entry.manager.as_deref(), entry.operation.as_deref());
+        words == (Some("Reloader"), Some("Update")) && entry.subresource.is_none()
+    });
+    (!ours).then(|| "by another".to_owned())
 }
 
 /// The events on workloads, in short, in the order of the alphabet.
@@ -328,6 +325,11 @@ fn in_short(event: &Event) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let object = &event.involved_object;
     let (kind, name, namespace) = (text(&object.kind), text(&object.name), text(&object.namespace));
+    // A Job of a CronJob has a name that nobody can expect.
+    let shown = match name.rsplit_once('-') {
+        Some((start, random)) if kind == "Job" && random.len() == 5 => format!("{start}-*"),
+        Some(_) | None => name.clone(),
+    };
     let message = text(&event.message);
     let component = event.source.clone().unwrap_or_default();
     let component = text(&component.component);
@@ -335,7 +337,7 @@ fn in_short(event: &Event) -> String {
         let start =
             format!("Update for '{name}' of type '{kind}' in namespace '{namespace}' failed with error ");
         if event.type_.as_deref() == Some("Warning") && message.starts_with(&start) {
-            return format!("{kind}/{name}: ReloadFail");
+            return format!("{kind}/{shown}: ReloadFail");
         }
         return format!("{kind}/{name}: another event: {message}");
     }
@@ -357,5 +359,5 @@ fn in_short(event: &Event) -> String {
     if message != form || !as_usual {
         return format!("{kind}/{name}: another event: {message} by {component}");
     }
-    format!("{kind}/{name}: Reloaded for {word} {subject}")
+    format!("{kind}/{shown}: Reloaded for {word} {subject}")
 }

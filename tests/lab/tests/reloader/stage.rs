@@ -1,17 +1,18 @@
 //! A namespace with a Reloader, in which the lines of the contract are played one after another.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use sha1::{Digest as _, Sha1};
-use tandem_lab::{Lab, Namespace, Reloader, ReloaderOptions, eventually};
+use tandem_lab::{Lab, Namespace, Reloader, ReloaderOptions};
 
 use crate::contract::{Line, Step};
-use crate::given::{NAMED, deployment, merge, secret_of};
+use crate::given::{LAST, NAMED, deployment, hash, merge, secret_of};
 use crate::observe::{KINDS, Observer, api, event_count, events};
+use crate::promptly::promptly;
 
 /// The workload and the Secret that show how far Reloader is. It is the first of the first kind, so nothing of a later
 /// event comes before it, and nothing of an earlier one after it.
@@ -55,25 +56,36 @@ impl Stage {
 
     /// Plays a line, and says what was seen.
     pub(crate) async fn play(&mut self, line: &Line) -> Result<Vec<String>> {
+        let seen = self.act(line).await;
+        // The next line begins with nothing, whatever became of this one.
+        self.clean().await?;
+        if self.reloader.exit()?.is_some() {
+            self.reloader.start().await?;
+        }
+        seen
+    }
+
+    async fn act(&mut self, line: &Line) -> Result<Vec<String>> {
         self.set(line).await?;
+        let start = Instant::now();
         for step in line.steps() {
             self.take(step).await.with_context(|| format!("{step:?}"))?;
         }
-        let waited = eventually("what is expected", PATIENCE, async || {
+        let waited = promptly("what is expected", PATIENCE, async || {
             Ok((self.seen().await? == line.expected()).then_some(()))
         });
         // What was seen instead is what the caller compares.
         let _ = waited.await;
+        let took = start.elapsed();
+        ensure!(took >= line.least(), "it took only {took:?}");
         if let Some(code) = line.exit() {
-            let ended = eventually("Reloader to end", SOON, async || self.reloader.exit());
+            let ended = promptly("Reloader to end", SOON, async || self.reloader.exit());
             let ended = ended.await?;
             ensure!(ended == code, "it ended with {ended}");
         } else if line.is_fenced() {
             self.settle().await?;
         }
-        let seen = self.seen().await?;
-        self.clean().await?;
-        Ok(seen)
+        self.seen().await
     }
 
     async fn seen(&self) -> Result<Vec<String>> {
@@ -117,13 +129,28 @@ impl Stage {
                 self.patch("Secret", name, content).await
             }
             Step::Change(kind, name, change) => self.patch(kind, name, change.clone()).await,
-            Step::As(manager, kind, name, change) => {
-                let params = PatchParams {
-                    field_manager: Some((*manager).to_owned()),
-                    ..PatchParams::default()
-                };
-                let patch = Patch::Strategic(change.clone());
-                self.api(kind).patch(name, &params, &patch).await?;
+            Step::As(manager, kind, name, change) => self.patch_as(manager, kind, name, change).await,
+            Step::Mark(manager, name, hash) => {
+                let (namespace, now) = (self.namespace.name(), Timestamp::now().as_second());
+                let mark = format!(
+                    r#"{{"type":"SECRET","name":"db","namespace":"{namespace}","hash":"{hash}","containerRefs":["app"],"observedAt":{now}}}"#
+                );
+                let template = json!({"metadata": {"annotations": {(LAST): mark}}});
+                let change = json!({"spec": {"template": template}});
+                self.patch_as(manager, "Deployment", name, &change).await
+            }
+            Step::Apply(manager, object) => {
+                let params = PatchParams::apply(manager).force();
+                let (kind, name) = kind_and_name(object)?;
+                self.api(kind).patch(name, &params, &Patch::Apply(object)).await?;
+                Ok(())
+            }
+            Step::Replace(object) => {
+                let (kind, name) = kind_and_name(object)?;
+                let object: DynamicObject = serde_json::from_value(object.clone())?;
+                self.api(kind)
+                    .replace(name, &PostParams::default(), &object)
+                    .await?;
                 Ok(())
             }
             Step::Create(object) => self.create(object).await,
@@ -133,7 +160,7 @@ impl Stage {
             }
             Step::Settle => self.settle().await,
             Step::Until(start) => {
-                let there = eventually(format!("«{start}»"), SOON, async || {
+                let there = promptly(format!("«{start}»"), SOON, async || {
                     let seen = self.seen().await?;
                     ensure!(seen.iter().any(|line| line.starts_with(start)), "{seen:?}");
                     Ok(Some(()))
@@ -155,11 +182,11 @@ impl Stage {
     async fn settle(&mut self) -> Result<()> {
         self.fences += 1;
         let number = self.fences.to_string();
-        let hash = hex::encode(Sha1::digest(format!("n={number}")));
+        let hash = hash(&format!("n={number}"));
         let before = event_count(&self.namespace, FENCE).await?;
         self.patch("Secret", FENCE, json!({"stringData": {"n": number}}))
             .await?;
-        let handled = eventually("the fence", SOON, async || {
+        let handled = promptly("the fence", SOON, async || {
             let changes = self.observer.changes_of(FENCE);
             let there = changes.iter().any(|change| change.contains(&hash));
             ensure!(there, "its changes are {changes:?}; {}", self.reloader.logs()?);
@@ -194,7 +221,7 @@ impl Stage {
         let api: Api<Event> = self.namespace.api();
         api.delete_collection(&DeleteParams::default(), &everything)
             .await?;
-        let over = eventually("the end of the line's workloads", SOON, async || {
+        let over = promptly("the end of the line's workloads", SOON, async || {
             let seen = gone.iter().all(|id| self.observer.saw_the_end_of(id));
             Ok(seen.then_some(()))
         });
@@ -213,7 +240,7 @@ impl Stage {
     }
 
     async fn create(&self, object: &Value) -> Result<()> {
-        let kind = object["kind"].as_str().context("an object without a kind")?;
+        let (kind, _) = kind_and_name(object)?;
         let object: DynamicObject = serde_json::from_value(object.clone())?;
         let created = self.api(kind).create(&PostParams::default(), &object).await;
         created.with_context(|| format!("cannot create the {kind}"))?;
@@ -226,8 +253,25 @@ impl Stage {
         Ok(())
     }
 
+    async fn patch_as(&self, manager: &str, kind: &str, name: &str, change: &Value) -> Result<()> {
+        let params = PatchParams {
+            field_manager: Some(manager.to_owned()),
+            ..PatchParams::default()
+        };
+        self.api(kind)
+            .patch(name, &params, &Patch::Strategic(change))
+            .await?;
+        Ok(())
+    }
+
     fn api(&self, kind: &str) -> Api<DynamicObject> {
         let group = KINDS.iter().find(|(_, known)| *known == kind);
         api(&self.namespace, group.map_or("", |(group, _)| group), kind)
     }
+}
+
+fn kind_and_name(object: &Value) -> Result<(&str, &str)> {
+    let kind = object["kind"].as_str().context("an object without a kind")?;
+    let name = object["metadata"]["name"].as_str();
+    Ok((kind, name.context("an object without a name")?))
 }

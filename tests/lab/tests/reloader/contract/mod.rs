@@ -5,9 +5,15 @@
 //! update, unless it says whose it is.
 
 mod annotations;
+mod errors;
+mod flags;
 mod kinds;
 mod references;
+mod sequences;
+mod starts;
+mod strategy;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -27,7 +33,12 @@ pub(crate) struct Line {
     expected: Vec<String>,
     fenced: bool,
     exit: Option<i32>,
+    least: Duration,
 }
+
+/// What the Secret of the table comes to with the passwords `p1` and `p2`.
+const HASH_OF_P1: &str = "47420d9182db74a96ee77f9b7b3c78af38ea3278";
+const HASH_OF_P2: &str = "7cff05197b8966f08163ad214471820828267f19";
 
 /// Something that happens.
 #[derive(Debug)]
@@ -38,6 +49,12 @@ pub(crate) enum Step {
     Change(&'static str, &'static str, Value),
     /// An object is changed by a strategic merge patch of this manager.
     As(&'static str, &'static str, &'static str, Value),
+    /// This manager marks a Deployment in the form of the other strategy, now and with this hash.
+    Mark(&'static str, &'static str, &'static str),
+    /// An object is applied by this manager, as a whole.
+    Apply(&'static str, Value),
+    /// An object is put in place of the one of its name.
+    Replace(Value),
     /// An object is created.
     Create(Value),
     /// An object is deleted.
@@ -74,12 +91,31 @@ pub(crate) fn line(
         expected: Vec::new(),
         fenced: true,
         exit: None,
+        least: Duration::ZERO,
     }
 }
 
 /// The password of `db` changes.
 pub(crate) fn password(password: &str) -> Step {
     Step::Data("db", json!({"username": "app_a", "password": password}))
+}
+
+/// A `ConfigMap` with one key.
+pub(crate) fn config_map(value: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "cm", "labels": {"contract": ""}},
+        "data": {"a": value},
+    })
+}
+
+/// A workload whose container `app` has the variable for `db` already, as its second one.
+fn with_variable(workload: Given, value: &str) -> Given {
+    let from = json!({"secretKeyRef": {"name": "db", "key": "password"}});
+    workload.pod(json!({"containers": [{"name": "app", "image": "none", "env": [
+        {"name": "PASSWORD", "valueFrom": from},
+        {"name": "STAKATER_DB_SECRET", "value": value},
+    ]}]}))
 }
 
 impl Line {
@@ -131,6 +167,11 @@ impl Line {
         }
     }
 
+    /// Which takes no less than this.
+    fn lasts(self, least: Duration) -> Self {
+        Self { least, ..self }
+    }
+
     /// After which the program has ended with this code.
     fn exits(self, code: i32) -> Self {
         Self {
@@ -157,6 +198,10 @@ impl Line {
 
     pub(crate) fn exit(&self) -> Option<i32> {
         self.exit
+    }
+
+    pub(crate) fn least(&self) -> Duration {
+        self.least
     }
 
     /// What is to be seen: changes as they come, and then the events in the order of the alphabet.
@@ -194,17 +239,158 @@ async fn differs(stage: &mut Stage, line: &Line) -> Option<String> {
     ))
 }
 
+fn plain(options: ReloaderOptions, lines: Vec<Line>) {
+    play(options, Fence::default(), lines);
+}
+
+fn with(arguments: &[&str]) -> ReloaderOptions {
+    let options = ReloaderOptions::default();
+    arguments
+        .iter()
+        .fold(options, |options, argument| options.arg(argument))
+}
+
 #[test]
 fn what_is_referred_to_and_where_the_mark_goes() {
-    play(ReloaderOptions::default(), Fence::default(), references::lines());
+    plain(with(&[]), references::lines());
 }
 
 #[test]
 fn what_annotations_mean() {
-    play(ReloaderOptions::default(), Fence::default(), annotations::lines());
+    plain(with(&[]), annotations::lines());
 }
 
 #[test]
 fn every_kind_of_workload() {
-    play(ReloaderOptions::default(), Fence::default(), kinds::lines());
+    plain(with(&[]), kinds::lines());
+}
+
+#[test]
+fn changes_one_after_another_and_others_who_write() {
+    plain(with(&[]), sequences::lines());
+}
+
+#[test]
+fn what_goes_wrong() {
+    plain(with(&[]), errors::lines());
+}
+
+#[test]
+fn rights_that_are_missing() {
+    plain(
+        with(&[]).withholding("deployments"),
+        errors::without_deployments(),
+    );
+    plain(
+        with(&[]).withholding("jobs").withholding("cronjobs"),
+        errors::without_batch(),
+    );
+    plain(with(&[]).withholding("secrets"), errors::without_secrets());
+}
+
+#[test]
+fn what_changes_while_it_is_down() {
+    let (sync, create) = ("--sync-after-restart", "--reload-on-create=true");
+    plain(with(&[]), starts::down());
+    plain(with(&[sync]), starts::down_with_sync());
+    plain(with(&[create]), starts::creation());
+    plain(with(&[create, sync]), starts::both());
+}
+
+#[test]
+fn what_is_created_and_deleted() {
+    let (sync, create) = ("--sync-after-restart", "--reload-on-create=true");
+    let only_secrets = "--resources-to-ignore=configmaps";
+    plain(with(&["--reload-on-create=1"]), starts::no_creation());
+    plain(with(&["--reload-on-delete=true"]), starts::deletion());
+    plain(with(&[create, only_secrets]), starts::creation_of_secrets_only());
+    plain(
+        with(&[create, only_secrets, sync]),
+        starts::creation_of_secrets_only_with_sync(),
+    );
+}
+
+#[test]
+fn what_flags_mean() {
+    plain(with(&["--auto-reload-all=true"]), flags::everything());
+    plain(with(&["--resources-to-ignore=secrets"]), flags::without_secrets());
+    plain(with(&["--ignored-workload-types=jobs"]), flags::without_jobs());
+    plain(
+        with(&["--ignored-workload-types=deployments"]),
+        flags::without_nothing(),
+    );
+}
+
+#[test]
+fn renamed_annotations_and_labelled_secrets() {
+    let fence = Fence {
+        annotations: json!({"x.io/reload": "a-fence"}),
+        labels: json!({"reload": "yes"}),
+    };
+    let renamed = with(&[
+        "--secret-annotation=x.io/reload",
+        "--auto-annotation=x.io/auto",
+        "--ignore-annotation=x.io/ignore",
+        "--auto-search-annotation=x.io/search",
+        "--search-match-annotation=x.io/match",
+    ]);
+    play(renamed, fence.clone(), flags::renamed());
+    play(
+        with(&["--resource-label-selector=reload:yes"]),
+        fence,
+        flags::labelled(),
+    );
+}
+
+#[test]
+fn annotations_as_marks() {
+    let annotations = "--reload-strategy=annotations";
+    plain(with(&[annotations]), strategy::lines());
+    let every = [
+        "--reload-on-create=true",
+        "--reload-on-delete=true",
+        "--sync-after-restart",
+    ];
+    plain(
+        with(&[annotations, every[0], every[1], every[2]]),
+        strategy::every_start(),
+    );
+}
+
+#[test]
+fn there_is_a_line_for_every_case() {
+    let lines = [
+        references::lines(),
+        annotations::lines(),
+        kinds::lines(),
+        sequences::lines(),
+        errors::lines(),
+        errors::without_deployments(),
+        errors::without_batch(),
+        errors::without_secrets(),
+        starts::down(),
+        starts::down_with_sync(),
+        starts::creation(),
+        starts::both(),
+        starts::no_creation(),
+        starts::deletion(),
+        starts::creation_of_secrets_only(),
+        starts::creation_of_secrets_only_with_sync(),
+        flags::everything(),
+        flags::without_secrets(),
+        flags::without_jobs(),
+        flags::without_nothing(),
+        flags::renamed(),
+        flags::labelled(),
+        strategy::lines(),
+        strategy::every_start(),
+    ];
+    let numbers: Vec<_> = lines.iter().flatten().map(|line| line.number).collect();
+    let different: BTreeSet<_> = numbers.iter().collect();
+    assert_eq!(
+        different.len(),
+        numbers.len(),
+        "a number is there twice: {numbers:?}"
+    );
+    assert!(numbers.len() >= 120, "there are {} lines", numbers.len());
 }

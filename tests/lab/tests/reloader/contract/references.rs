@@ -3,7 +3,7 @@
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
-use super::{Line, Step, line};
+use super::{Line, Step, config_map, line};
 use crate::given::{secret, secret_of, web};
 
 const WEB: &str = "Deployment/web";
@@ -18,14 +18,6 @@ fn hashed(number: &'static str, about: &'static str, data: Value, hash: &str) ->
 /// A Deployment that asks for everything, with these containers.
 fn auto(number: &'static str, about: &'static str, containers: &[&'static str]) -> Line {
     line(number, about, [web().auto().containers(containers)])
-}
-
-fn config_map(value: &str) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": "cm", "labels": {"contract": ""}},
-        "data": {"a": value},
-    })
 }
 
 pub(super) fn lines() -> Vec<Line> {
