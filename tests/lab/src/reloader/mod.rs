@@ -97,13 +97,12 @@ impl Reloader {
         let audit = lab.audit().from_here()?;
         let audit = audit.service_account(self.namespace.name(), self.name());
         let (args, env) = (self.options.args.clone(), self.environment());
-        let kubeconfig = lab.kubeconfig_as(self.namespace.name(), self.name()).await?;
-        self.running = Some(match binary() {
-            Some(program) => Running::Real(Process::start(&program, &self.log, &kubeconfig, &args, &env)?),
-            None => {
-                let client = lab.client_as(self.namespace.name(), self.name()).await?;
-                Running::Double(ReloaderDouble::start(client, &args, env, &self.log)?)
-            }
+        self.running = Some(if let Some(program) = binary() {
+            let kubeconfig = lab.kubeconfig_as(self.namespace.name(), self.name()).await?;
+            Running::Real(Process::start(&program, &self.log, &kubeconfig, &args, &env)?)
+        } else {
+            let client = lab.client_as(self.namespace.name(), self.name()).await?;
+            Running::Double(ReloaderDouble::start(client, &args, env, &self.log)?)
         });
         self.until_it_watches(&audit).await?;
         if !self.options.bare {

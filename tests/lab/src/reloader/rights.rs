@@ -10,14 +10,15 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 pub(super) fn manifests(namespace: &str, owner: &str, options: &ReloaderOptions) -> String {
     let name = &options.name;
     let subjects = json!([{"kind": "ServiceAccount", "name": name, "namespace": namespace}]);
-    let (role, binding, metadata) = if options.wide {
+    let (role, binding, called, metadata) = if options.wide {
+        let called = format!("{name}-{namespace}");
         let metadata = json!({
-            "name": format!("{name}-{namespace}"),
+            "name": called,
             "ownerReferences": [{"apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": owner}],
         });
-        ("ClusterRole", "ClusterRoleBinding", metadata)
+        ("ClusterRole", "ClusterRoleBinding", called, metadata)
     } else {
-        ("Role", "RoleBinding", json!({"name": name}))
+        ("Role", "RoleBinding", name.clone(), json!({"name": name}))
     };
     let own = format!("{name}-metadata");
     let items = json!([
@@ -25,7 +26,7 @@ pub(super) fn manifests(namespace: &str, owner: &str, options: &ReloaderOptions)
         {"apiVersion": format!("{RBAC}/v1"), "kind": role, "metadata": metadata, "rules": everywhere(options)},
         {
             "apiVersion": format!("{RBAC}/v1"), "kind": binding, "metadata": metadata,
-            "roleRef": {"apiGroup": RBAC, "kind": role, "name": metadata["name"]},
+            "roleRef": {"apiGroup": RBAC, "kind": role, "name": called},
             "subjects": subjects,
         },
         {

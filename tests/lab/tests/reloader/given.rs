@@ -216,6 +216,10 @@ pub(crate) fn secret(name: &str, password: &str) -> Value {
 }
 
 /// A Secret with this content.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "each caller makes the value on the spot"
+)]
 pub(crate) fn secret_of(name: &str, data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
 }

@@ -10,6 +10,7 @@
 
 mod contract;
 mod given;
+mod installed;
 mod observe;
 mod promptly;
 mod stage;

@@ -113,7 +113,9 @@ impl Observer {
                 Some(old) => {
                     let mut parts = differences(&old, object);
                     if !parts.is_empty() {
-                        parts.extend(stranger(object));
+                        // Who takes something away has nothing there afterwards.
+                        let gives = parts.iter().any(|part| !part.contains(" -"));
+                        parts.extend(stranger(object).filter(|_| gives));
                         changes.push((
                             version(object),
                             name.clone(),

@@ -209,11 +209,13 @@ impl Stage {
         for (group, kind) in KINDS {
             let api = api(&self.namespace, group, kind);
             for object in api.list(&everything).await?.items {
-                api.delete(
-                    &object.metadata.name.unwrap_or_default(),
-                    &DeleteParams::background(),
-                )
-                .await?;
+                let name = object.metadata.name.unwrap_or_default();
+                match api.delete(&name, &DeleteParams::background()).await {
+                    Ok(_) => {}
+                    // A Job goes with its CronJob.
+                    Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                    Err(error) => return Err(error).with_context(|| format!("cannot delete {name}")),
+                }
                 gone.extend(object.metadata.uid);
             }
         }

@@ -25,8 +25,8 @@ pub(super) enum Verdict {
 /// The verdict on a workload with these annotations, its own and those of its pod template.
 ///
 /// # Errors
-/// When an element of the list that is reached is no regular expression, with which the real program panics. What it
-/// calls one is close enough to this one's for the names of objects; those of Go know `\C` and `\Q…\E` besides.
+/// When an element of the list that is reached is no regular expression, with which the real program panics. What is one
+/// differs a little: Go knows `\Q…\E` and `\C` besides, and not the operations on classes.
 pub(super) fn verdict(
     flags: &Flags,
     kind: &str,
@@ -90,9 +90,7 @@ pub(super) fn verdict(
 /// Each element is anchored as a whole and not grouped, so that `db|x` is `^db` or `x$`.
 fn in_list(list: &str, name: &str) -> Result<bool, Exit> {
     for element in list.split(',') {
-        let expression = format!("^{}$", element.trim());
-        // In Go a star with nothing before it repeats the beginning of the text, and says nothing.
-        let expression = expression.replacen("^*", "(?:^)*", 1);
+        let expression = format!("^{}$", with_plain_braces(element.trim()));
         let expression = Regex::new(&expression)
             .map_err(|error| Exit::panicking(&format!("regexp: Compile({element:?}): {error}")))?;
         if expression.is_match(name.as_bytes()) {
@@ -100,6 +98,25 @@ fn in_list(list: &str, name: &str) -> Result<bool, Exit> {
         }
     }
     Ok(false)
+}
+
+/// A brace that begins no count stands for itself in Go; here it would be refused.
+fn with_plain_braces(expression: &str) -> String {
+    let mut parts = expression.split('{');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let count = part.split_once('}').map_or("", |(count, _)| count);
+        let begins_with_figure = count.starts_with(|letter: char| letter.is_ascii_digit());
+        let is_count = begins_with_figure
+            && count
+                .chars()
+                .all(|letter| letter.is_ascii_digit() || letter == ',');
+        // What is escaped, or names a class as `\p{Greek}` does, is no count either.
+        let is_escaped = plain.ends_with('\\') || plain.ends_with("\\p") || plain.ends_with("\\P");
+        plain.push_str(if is_count || is_escaped { "{" } else { "\\{" });
+        plain.push_str(part);
+    }
+    plain
 }
 
 /// What Go's `strconv.ParseBool` takes for true.

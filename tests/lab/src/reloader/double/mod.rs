@@ -5,7 +5,7 @@
 //! half a second and is silent afterwards; the first workload that fails keeps the rest from being reached; what changes
 //! while it is down it never learns; it looks well when it can do nothing; a regular expression that is none ends it.
 //!
-//! Not there: what concerns OpenShift, CSI and alerts, the metrics and its web server.
+//! Not there: alerts, metrics, the web server, and what only matters with other drivers of Secrets or other platforms.
 
 mod decide;
 mod flags;

@@ -107,20 +107,17 @@ async fn write_down(program: Arc<Program>, mut events: UnboundedReceiver<Event>)
             event.metadata.namespace.as_deref().unwrap_or_default(),
         );
         let message = event.message.clone().unwrap_or_default();
-        let outcome = match written.get_mut(&(object.clone(), message.clone())) {
+        let outcome = if let Some(earlier) = written.get_mut(&(object.clone(), message.clone())) {
             // The same again is counted, not written again.
-            Some(earlier) => {
-                let count = earlier.count.unwrap_or_default() + 1;
-                earlier.count = Some(count);
-                let patch = json!({"count": count, "lastTimestamp": event.last_timestamp});
-                let name = earlier.metadata.name.as_deref().unwrap_or_default();
-                api.patch(name, &PatchParams::default(), &Patch::Strategic(patch))
-                    .await
-            }
-            None => {
-                written.insert((object, message), event.clone());
-                api.create(&PostParams::default(), &event).await
-            }
+            let count = earlier.count.unwrap_or_default() + 1;
+            earlier.count = Some(count);
+            let patch = json!({"count": count, "lastTimestamp": event.last_timestamp});
+            let name = earlier.metadata.name.as_deref().unwrap_or_default();
+            api.patch(name, &PatchParams::default(), &Patch::Strategic(patch))
+                .await
+        } else {
+            written.insert((object, message), event.clone());
+            api.create(&PostParams::default(), &event).await
         };
         if let Err(error) = outcome {
             program.log.say(&format!("cannot write an event: {error}"));

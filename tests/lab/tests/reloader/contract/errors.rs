@@ -111,7 +111,7 @@ pub(super) fn without_deployments() -> Vec<Line> {
     ]
 }
 
-/// Without rights on Jobs and CronJobs.
+/// Without rights on Jobs, and on what makes them.
 pub(super) fn without_batch() -> Vec<Line> {
     let jobs = [job("job").named("db"), cron_job("cj").named("db")];
     let others = [web().named("db"), stateful_set("sts").named("db")];

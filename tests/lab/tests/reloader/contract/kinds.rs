@@ -64,7 +64,8 @@ fn jobs() -> Vec<Line> {
         .sees("Job/cj-* made, app[1] +STAKATER_DB_SECRET=p1")
         .sees("Job/cj-* made, app[1] +STAKATER_DB_SECRET=p2")
         .sees("Job/cj-* made, app[1] +STAKATER_DB_SECRET=p2")
-        .event("CronJob/cj", "SECRET db", 2),
+        .event("CronJob/cj", "SECRET db", 2)
+        .event("Job/cj-*", "SECRET db", 1),
         line("73", "a Job", [job("job").named("db")])
             .sees("Job/job made again, app[1] +STAKATER_DB_SECRET=p1")
             .event("Job/job", "SECRET db", 1),

@@ -102,7 +102,7 @@ fn others() -> Vec<Line> {
         named("86", "the manifest is put afterwards")
             .when([password("p1"), Step::Settle, Step::Replace(original())])
             .env(WEB, "app")
-            .sees("Deployment/web app -STAKATER_DB_SECRET, by another"),
+            .sees("Deployment/web app -STAKATER_DB_SECRET"),
         named("87", "the variable is somebody else's")
             .when([someone("theirs"), password("p1")])
             .sees("Deployment/web app[0] +STAKATER_DB_SECRET=theirs, by another")
