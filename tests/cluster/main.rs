@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod failure_modes;
+mod headroom;
 #[expect(
     dead_code,
     unreachable_pub,

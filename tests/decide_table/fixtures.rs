@@ -598,6 +598,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
         marked: false,
         old_pods: vec![format!("{name}-1")],
         ready: 0,
+        surge: 0,
         obstacle: None,
     }
 }
@@ -617,6 +618,7 @@ impl ConsumerVerbs for Consumer {
         Self {
             old_pods: Vec::new(),
             ready: 1,
+            surge: 0,
             ..self
         }
     }

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::Cluster;
 use super::obstacles::obstacle;
 use super::owners::{Owner, Owners, Workload, name};
+use super::surge::surge;
 use super::uses::uses;
 use crate::api::restart_key;
 use crate::effects::Error;
@@ -106,6 +107,7 @@ impl Workloads {
                         )
                     })
                     .flatten(),
+                surge: group.owner.workload.map_or(0, surge),
                 reference,
             }
         })

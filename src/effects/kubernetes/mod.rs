@@ -32,6 +32,7 @@ pub mod publish;
 pub mod references;
 pub mod rollout;
 pub mod secret;
+mod surge;
 mod uses;
 mod wire;
 
