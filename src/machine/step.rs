@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::facts::{Finding, Laggard};
+use super::facts::{Finding, Laggard, Limit};
 use super::journal::Journal;
 use super::phase::Phase;
 use crate::api::spec::RetireMode;
@@ -72,6 +72,8 @@ pub enum Query {
     Previous,
     /// Which pods use the credential, and which of them are old?
     Consumers,
+    /// How many more connections does the server have room for?
+    Room,
     /// Which sessions does the retiring user have?
     Sessions,
 }
@@ -237,6 +239,8 @@ pub enum Waiting {
         /// It has failed, and `restart.onFailure` asks for what is not possible any more.
         no_way_back: Option<NoWayBack>,
     },
+    /// Room for the connections of the next rollout.
+    Room(Crowded),
     /// Sessions of the retiring user.
     Sessions {
         /// Who is left.
@@ -261,6 +265,19 @@ pub enum NoWayBack {
     Unknown,
     /// The server refuses the previous password: it has been retired, or somebody has changed it.
     Refused,
+}
+
+/// A rollout for which the server has too little room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crowded {
+    /// The consumer that is next.
+    pub consumer: ConsumerRef,
+    /// Pods more than usual that it brings, with those of the rollouts that run.
+    pub pods: u32,
+    /// Connections that a pod has, in the mean.
+    pub each: u32,
+    /// What they meet.
+    pub limit: Limit,
 }
 
 /// A consumer that still has old pods.

@@ -660,8 +660,10 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
         },
         uid: format!("uid-of-{name}"),
         marked: false,
+        reverted: false,
         old_pods: vec![format!("{name}-1")],
         ready: 0,
+        surge: 0,
         obstacle: None,
         failing: None,
     }
@@ -669,6 +671,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
 
 pub(crate) trait ConsumerVerbs {
     fn marked(self) -> Self;
+    fn reverted(self) -> Self;
     fn renewed(self) -> Self;
     fn stuck(self, obstacle: &str) -> Self;
     fn failing(self, failing: Failing) -> Self;
@@ -679,10 +682,18 @@ impl ConsumerVerbs for Consumer {
         Self { marked: true, ..self }
     }
 
+    fn reverted(self) -> Self {
+        Self {
+            reverted: true,
+            ..self
+        }
+    }
+
     fn renewed(self) -> Self {
         Self {
             old_pods: Vec::new(),
             ready: 1,
+            surge: 0,
             ..self
         }
     }

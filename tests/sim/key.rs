@@ -138,6 +138,7 @@ impl Canon {
         }
         for workload in &cluster.workloads {
             self.mark(workload.mark);
+            self.put(workload.mark != Some(mark) && workload.taken_back == Some(mark));
             self.put((workload.replicas, workload.pods.len(), workload.rejects));
             for pod in &workload.pods {
                 self.credential(pod.credential);

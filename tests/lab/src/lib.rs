@@ -23,8 +23,11 @@
 //! | `consumer`, `tally` | applications as pods, in all ways of using a Secret, and what they counted |
 //! | `controller` | a build of Tandem itself, deployed as `deploy/base` says |
 //! | `eso` | the External Secrets Operator, one of its own for each namespace that wants one |
+//! | `reloader` | Stakater Reloader: a double of it, or the real one |
+//! | `argo` | Argo Rollouts, likewise |
 //! | `aws` | AWS Secrets Manager, emulated |
 //! | `audit` | what was asked of the API server, and by whom |
+//! | `process` | a program of the machine that runs beside the test |
 //! | `pods` | parts of manifests; any program of the machine in a pod |
 //! | `lab`, `namespace` | the cluster and a test's own corner of it |
 //!
@@ -45,11 +48,14 @@
 //! | `tally/<namespace>/<application>/` | what each run of each pod of an application counted |
 //! | `controllers/<namespace>/` | a controller's own directory, with the log of each of its pods |
 //! | `eso/<namespace>/` | an operator's own directory, with `operator.log` |
+//! | `reloader/<namespace>/` | the log of each Reloader of a namespace |
+//! | `argo/<namespace>/` | the same of Argo Rollouts, with `controller.log` |
 //! | `bin/<build>/` | programs of ours that pods run |
 //!
 //! What is expensive is made once for each user and kept in the cache directory: the Go programs, for each content of
 //! their modules, and the PostgreSQL versions that Debian does not have.
 
+mod argo;
 mod audit;
 mod binary;
 mod cgroups;
@@ -65,8 +71,10 @@ mod node;
 mod pods;
 mod poll;
 mod postgres;
+mod process;
 mod progress;
 mod random;
+mod reloader;
 mod run;
 mod supervise;
 mod tally;
@@ -74,6 +82,7 @@ mod tally;
 pub mod aws;
 pub mod cli;
 
+pub use argo::ArgoRollouts;
 pub use audit::{Audit, Request};
 pub use aws::Aws;
 pub use binary::controller as controller_binary;
@@ -88,6 +97,7 @@ pub use poll::eventually;
 pub use postgres::{
     ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Postgres, PostgresOptions, Stage, Stop,
 };
+pub use reloader::{Reloader, ReloaderDouble, ReloaderOptions};
 pub use run::{run, within};
 pub use supervise::{Depth, supervise};
 pub use tally::{Count, Doing, Failure, Tally};
