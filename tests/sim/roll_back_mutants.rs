@@ -12,7 +12,7 @@ use super::mutants::{Mutant, act, rotation};
 pub const ROLL_BACK_MUTANTS: [Mutant; 4] = [
     Mutant {
         name: "rolls back only half",
-        breaks: "S3",
+        breaks: "S8",
         think: restart_nobody_again,
     },
     Mutant {
