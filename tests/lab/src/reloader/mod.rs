@@ -56,7 +56,7 @@ impl Namespace {
         let lab = self.lab();
         let dir = lab.home().join("reloader").join(self.name());
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let alone = match binary() {
+        let alone = match options.binary() {
             Some(_) => {
                 let home = lab.home().clone();
                 Some(tokio::task::spawn_blocking(move || home.alone("reloader")).await??)
@@ -97,7 +97,7 @@ impl Reloader {
         let audit = lab.audit().from_here()?;
         let audit = audit.service_account(self.namespace.name(), self.name());
         let (args, env) = (self.options.args.clone(), self.environment());
-        self.running = Some(if let Some(program) = binary() {
+        self.running = Some(if let Some(program) = self.options.binary() {
             let kubeconfig = lab.kubeconfig_as(self.namespace.name(), self.name()).await?;
             Running::Real(Process::start(&program, &self.log, &kubeconfig, &args, &env)?)
         } else {
@@ -253,10 +253,4 @@ impl Reloader {
         env.extend(self.options.env.iter().cloned());
         env
     }
-}
-
-fn binary() -> Option<PathBuf> {
-    std::env::var_os(BINARY_VARIABLE)
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
 }
