@@ -9,7 +9,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tandem_lab::{Lab, Namespace};
 
-use crate::given::{Given, hash, secret, web};
+use crate::given::{Given, LAST, hash, secret, web};
 use crate::promptly::promptly;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -73,6 +73,15 @@ impl Corner {
         Ok(ours
             .and_then(|variable| variable["value"].as_str())
             .map(str::to_owned))
+    }
+
+    /// The mark of the other strategy.
+    pub(crate) async fn mark(&self, deployment: &str) -> Result<Option<Value>> {
+        let api: Api<Deployment> = self.namespace.api();
+        let template = api.get(deployment).await?.spec.template;
+        let annotations = template.metadata.unwrap_or_default().annotations;
+        let text = annotations.unwrap_or_default().remove(LAST);
+        Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
     /// How often the Deployment's spec was written since it was made.

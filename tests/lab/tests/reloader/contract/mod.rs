@@ -69,6 +69,10 @@ pub(crate) enum Step {
     Freeze,
     /// Reloader goes on.
     Thaw,
+    /// Reloader loses the API server.
+    CutOff,
+    /// Reloader has the API server again.
+    Reconnect,
     /// Reloader is killed.
     Kill,
     /// Reloader is started.
