@@ -71,7 +71,7 @@ impl Pass<'_> {
         let rolling = behind.iter().filter(|c| is_rolling(c)).count();
         let unmarked = behind
             .iter()
-            .find(|c| !c.marked && matches!(c.reference.kind, ConsumerKind::Workload(_)));
+            .find(|c| !c.marked && !c.reverted && matches!(c.reference.kind, ConsumerKind::Workload(_)));
         let phase = if unmarked.is_some() {
             Phase::Delivered
         } else {

@@ -11,7 +11,7 @@ use kube::api::ObjectMeta;
 
 use super::yaml;
 use crate::api::spec::{CaKind, RestartMode};
-use crate::api::{OPERATOR_GROUP, journal_name};
+use crate::api::{OPERATOR_GROUP, ROLLOUTS_GROUP, journal_name};
 use crate::policy::{Admin, Policy, Route, Tls};
 
 /// One of External Secrets Operator's objects that are in no namespace. No policy names it: a `ClusterSecretStore` is named
@@ -121,8 +121,14 @@ pub fn role(policy: &Policy) -> Role {
     match policy.restart.mode {
         RestartMode::Auto | RestartMode::Controller => {
             rules.push(any("apps", &workloads, &["list", "patch"]));
+            rules.push(any(ROLLOUTS_GROUP, &["rollouts"], &["list", "patch"]));
+            // A restart that somebody took back shows in what the workload's controller has kept of it.
+            rules.push(any("apps", &["replicasets", "controllerrevisions"], &["list"]));
         }
-        RestartMode::None => rules.push(any("apps", &workloads, &["list"])),
+        RestartMode::None => {
+            rules.push(any("apps", &workloads, &["list"]));
+            rules.push(any(ROLLOUTS_GROUP, &["rollouts"], &["list"]));
+        }
     }
     rules.push(any("events.k8s.io", &["events"], &["create"]));
     Role {

@@ -4,7 +4,6 @@
 
 mod bad_input;
 mod failure_modes;
-mod headroom;
 #[expect(
     dead_code,
     unreachable_pub,
@@ -12,6 +11,7 @@ mod headroom;
 )]
 #[path = "../sim/happy.rs"]
 mod happy;
+mod headroom;
 mod killed;
 mod leaks;
 mod rights;

@@ -596,6 +596,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
         },
         uid: format!("uid-of-{name}"),
         marked: false,
+        reverted: false,
         old_pods: vec![format!("{name}-1")],
         ready: 0,
         surge: 0,
@@ -605,6 +606,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
 
 pub(crate) trait ConsumerVerbs {
     fn marked(self) -> Self;
+    fn reverted(self) -> Self;
     fn renewed(self) -> Self;
     fn stuck(self, obstacle: &str) -> Self;
 }
@@ -612,6 +614,13 @@ pub(crate) trait ConsumerVerbs {
 impl ConsumerVerbs for Consumer {
     fn marked(self) -> Self {
         Self { marked: true, ..self }
+    }
+
+    fn reverted(self) -> Self {
+        Self {
+            reverted: true,
+            ..self
+        }
     }
 
     fn renewed(self) -> Self {

@@ -163,10 +163,18 @@ pub struct Mark {
     pub delivery: Option<i64>,
 }
 
+/// What a restart by hand writes there.
+pub const BY_HAND: Mark = Mark {
+    number: u64::MAX,
+    delivery: None,
+};
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Workload {
     pub name: &'static str,
     pub mark: Option<Mark>,
+    /// The last mark that somebody took away again.
+    pub taken_back: Option<Mark>,
     pub replicas: usize,
     /// Its pods hold the credential and open no session.
     pub idle: bool,

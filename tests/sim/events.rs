@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::answers::session_count;
-use super::data::{Content, Credential, Pod, Role, Source, State, Version, Workload};
+use super::data::{BY_HAND, Content, Credential, Pod, Role, Source, State, Version, Workload};
 use super::rules::{Broken, everybody_logs_in, excuse, one_pending, working};
 use super::start::{FIRST, NEVER};
 use super::writes::{ask, land, promote, put_secret, reconnect, restart, sync, write_version};
@@ -89,6 +89,8 @@ pub enum Meddle {
     UnmarkSecret,
     /// `kubectl rollout undo` (fm35).
     UndoRollout(usize),
+    /// `kubectl rollout restart`.
+    RestartByHand(usize),
     ScaleToZero(usize),
     ChangePassword(usize),
     /// The replica is promoted; what it had not replayed is lost (fm21).
@@ -446,6 +448,10 @@ fn apply(state: &mut State, what: Meddle) -> bool {
         }
         Meddle::UndoRollout(workload) => {
             restart(state, workload, None);
+            false
+        }
+        Meddle::RestartByHand(workload) => {
+            restart(state, workload, Some(BY_HAND));
             false
         }
         Meddle::ScaleToZero(workload) => {

@@ -136,6 +136,7 @@ impl Canon {
         }
         for workload in &cluster.workloads {
             self.mark(workload.mark);
+            self.put(workload.mark != Some(mark) && workload.taken_back == Some(mark));
             self.put((workload.replicas, workload.pods.len()));
             for pod in &workload.pods {
                 self.credential(pod.credential);

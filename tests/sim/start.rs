@@ -218,6 +218,7 @@ pub fn workload(name: &'static str, idle: bool) -> Workload {
     Workload {
         name,
         mark: None,
+        taken_back: None,
         replicas: 1,
         idle,
         rereads: false,

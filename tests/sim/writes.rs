@@ -458,7 +458,11 @@ pub fn restart(state: &mut State, workload: usize, mark: Option<Mark>) {
         return;
     }
     state.about_to_change();
-    state.cluster.workloads[workload].mark = mark;
+    let workload = &mut state.cluster.workloads[workload];
+    if mark.is_none() {
+        workload.taken_back = workload.mark;
+    }
+    workload.mark = mark;
 }
 
 fn terminate(state: &mut State, user: usize) {

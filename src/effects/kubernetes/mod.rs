@@ -11,7 +11,9 @@
 //! | `uses` | whether a pod's spec names the Secret |
 //! | `owners` | which workload a pod belongs to |
 //! | `obstacles` | why a rollout does not go on |
+//! | `reverts` | whether somebody took a restart back |
 //! | [`rollout`] | the restart of one workload |
+//! | `argo` | Argo Rollouts' workload, and its restart |
 //! | [`access`] | whether this process may do what a rotation will need |
 //! | [`publish`] | status and Events |
 //! | `wire` | single requests, each within its time, and what their answers mean |
@@ -20,6 +22,7 @@
 //! write here is guarded or idempotent, and has a limit of its own.
 
 pub mod access;
+mod argo;
 pub mod conditions;
 pub mod consumers;
 mod external_secret;
@@ -30,6 +33,7 @@ mod obstacles;
 mod owners;
 pub mod publish;
 pub mod references;
+mod reverts;
 pub mod rollout;
 pub mod secret;
 mod surge;

@@ -224,8 +224,8 @@ impl Live<'_> {
             journal.number,
             landing.as_ref().map(|l| l.id.as_str()),
         );
-        let workloads = self.cluster.workloads().await?;
-        Ok(workloads.judge(policy, &mark, landing.map(|landing| landing.at)))
+        let delivered_at = landing.map(|landing| landing.at);
+        self.cluster.consumers(policy, &mark, delivered_at).await
     }
 
     /// The delivery that consumers are judged by; none when what is there was written by somebody else.
