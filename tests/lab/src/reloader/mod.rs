@@ -8,7 +8,6 @@ mod deployment;
 mod double;
 mod link;
 mod options;
-mod process;
 mod rights;
 
 use std::collections::BTreeMap;
@@ -24,11 +23,12 @@ use kube::{Client, Config};
 
 use crate::audit::Audit;
 use crate::namespace::Namespace;
+use crate::node::private;
 use crate::poll::eventually;
+use crate::process::{self, Process};
 pub use double::ReloaderDouble;
 use link::Link;
 pub use options::ReloaderOptions;
-use process::Process;
 
 /// Names a build of the real program, which is then run in place of the double.
 const BINARY_VARIABLE: &str = "RELOADER_BIN";
@@ -48,7 +48,7 @@ pub struct Reloader {
 
 enum Running {
     Double(ReloaderDouble),
-    Real(Process),
+    Real(Box<Process>),
 }
 
 impl Namespace {
@@ -106,7 +106,14 @@ impl Reloader {
         let mut kubeconfig = lab.kubeconfig_as(self.namespace.name(), self.name()).await?;
         self.link = Some(Link::before(&mut kubeconfig).await?);
         self.running = Some(if let Some(program) = self.options.binary() {
-            Running::Real(Process::start(&program, &self.log, &kubeconfig, &args, &env)?)
+            let path = self.log.with_extension("kubeconfig");
+            private(&path, &serde_json::to_string(&kubeconfig)?)?;
+            let path = path.display().to_string();
+            let env = env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let env: Vec<_> = env.chain([("KUBECONFIG", path.as_str())]).collect();
+            Running::Real(Box::new(Process::start(
+                "Reloader", &program, &args, &env, &self.log,
+            )?))
         } else {
             let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
             Running::Double(ReloaderDouble::start(
@@ -216,7 +223,7 @@ impl Reloader {
     /// # Errors
     /// When the log cannot be read.
     pub fn logs(&self) -> Result<String> {
-        fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
+        process::read(&self.log)
     }
 
     /// Waits for its first watch of each kind that it is to watch, or for the answer that it may not.

@@ -16,5 +16,6 @@ mod namespaces;
 mod observe;
 mod promptly;
 mod replicas;
+mod rollouts;
 mod stage;
 mod webhook;

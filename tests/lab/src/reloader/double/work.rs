@@ -127,6 +127,10 @@ async fn handle(program: &Arc<Program>, happening: &Happening, recorder: &Record
     }
     let mut clients = Clients::new(program);
     for kind in KINDS {
+        // A text, and not a switch: `1` is not enough.
+        if *kind == Kind::Rollout && program.flags.is_argo_rollouts != "true" {
+            continue;
+        }
         // A list that is refused counts as an empty one, and the event as handled.
         let workloads = match clients.list(*kind, &subject.namespace).await {
             Ok(workloads) => workloads,
