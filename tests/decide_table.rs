@@ -24,6 +24,8 @@ mod before_flip;
 mod fixtures;
 #[path = "decide_table/idle.rs"]
 mod idle;
+#[path = "decide_table/reloader.rs"]
+mod reloader;
 #[path = "decide_table/rules.rs"]
 mod rules;
 #[path = "decide_table/store.rs"]
@@ -40,6 +42,7 @@ fn table() -> Vec<Row> {
         idle::rows(),
         before_flip::rows(),
         after_flip::rows(),
+        reloader::rows(),
         store::rows(),
     ]
     .into_iter()
@@ -102,7 +105,7 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
     let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 8]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 17]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 18]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -212,5 +215,6 @@ fn reason(why: &Waiting) -> usize {
         Waiting::NotRetired => 14,
         Waiting::StoreChanged(_) => 15,
         Waiting::Sync { .. } => 16,
+        Waiting::Reloader { .. } => 17,
     }
 }

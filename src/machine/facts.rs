@@ -122,6 +122,8 @@ pub struct Preflight {
     pub active: Option<RoleName>,
     /// The server, when the administrator could log in.
     pub identity: Option<Identity>,
+    /// Who uses the credential, before any of them is behind.
+    pub consumers: Vec<Consumer>,
     /// What was found, the blockers first.
     pub findings: Vec<Finding>,
 }
@@ -189,14 +191,36 @@ pub struct Consumer {
     pub reference: ConsumerRef,
     /// Uid, the guard of the restart.
     pub uid: String,
-    /// Its pod template carries this rotation's mark.
+    /// Its pod template carries this rotation's mark, whoever made it.
     pub marked: bool,
+    /// Who is expected to make it.
+    pub restarter: Restarter,
     /// Pods, terminating ones included, that may hold the old credential.
     pub old_pods: Vec<String>,
     /// Pods that hold the new credential and are ready.
     pub ready: u32,
     /// Why its rollout does not go on, in its own words: paused, `OnDelete`, a pod that does not start.
     pub obstacle: Option<String>,
+}
+
+/// Who restarts a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Restarter {
+    /// Tandem, with a mark that names the delivery.
+    Tandem,
+    /// Reloader, which looks at the application Secret too. Its mark is made of the Secret's content.
+    Reloader,
+}
+
+impl Restarter {
+    /// The name that people read.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tandem => "Tandem",
+            Self::Reloader => "Reloader",
+        }
+    }
 }
 
 /// Sessions of the retiring user.

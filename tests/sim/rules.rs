@@ -181,7 +181,7 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
             .then(|| "S5: the source of truth is to name an unproven credential".into()),
         Write::Sync { .. } => (!view.flipped)
             .then(|| "S5: a sync is asked for before the store names the new credential".into()),
-        Write::Restart { .. } => (!view.carried)
+        Write::Restart { .. } | Write::StandIn { .. } => (!view.carried)
             .then(|| "S5: consumers are restarted before the Secret carries the new credential".into()),
     }
 }

@@ -135,5 +135,6 @@ pub(super) fn workloads(
         deployments: all(deployments),
         stateful_sets: all(stateful),
         daemon_sets: all(daemons),
+        ..Workloads::default()
     }
 }

@@ -11,6 +11,7 @@
 //! | `uses` | whether a pod's spec names the Secret |
 //! | `owners` | which workload a pod belongs to |
 //! | `obstacles` | why a rollout does not go on |
+//! | [`reloader`] | what Stakater Reloader does by itself, and what is done in its stead |
 //! | [`rollout`] | the restart of one workload |
 //! | [`access`] | whether this process may do what a rotation will need |
 //! | [`publish`] | status and Events |
@@ -30,6 +31,7 @@ mod obstacles;
 mod owners;
 pub mod publish;
 pub mod references;
+pub mod reloader;
 pub mod rollout;
 pub mod secret;
 mod uses;
