@@ -22,6 +22,8 @@ mod after_flip;
 mod before_flip;
 #[path = "decide_table/fixtures.rs"]
 mod fixtures;
+#[path = "decide_table/headroom.rs"]
+mod headroom;
 #[path = "decide_table/idle.rs"]
 mod idle;
 #[path = "decide_table/reloader.rs"]
@@ -44,6 +46,7 @@ fn table() -> Vec<Row> {
         after_flip::rows(),
         reloader::rows(),
         store::rows(),
+        headroom::rows(),
     ]
     .into_iter()
     .flatten()
@@ -104,8 +107,8 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 /// Fails to compile when a variant is added, and then fails until a row expects it.
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
-    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 8]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 18]);
+    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 9]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 19]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -164,6 +167,7 @@ fn query(query: Query) -> usize {
         Query::Previous => 3,
         Query::Consumers => 4,
         Query::Sessions => 5,
+        Query::Room => 8,
         Query::Store => 6,
         Query::Operator => 7,
     }
@@ -216,5 +220,6 @@ fn reason(why: &Waiting) -> usize {
         Waiting::StoreChanged(_) => 15,
         Waiting::Sync { .. } => 16,
         Waiting::Reloader { .. } => 17,
+        Waiting::Room(_) => 18,
     }
 }

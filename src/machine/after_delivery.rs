@@ -68,7 +68,7 @@ impl Pass<'_> {
         if behind.is_empty() {
             return None;
         }
-        let rolling = behind.iter().filter(|c| c.marked).count();
+        let rolling = behind.iter().filter(|c| is_rolling(c)).count();
         let waits_for_mark =
             |c: &&&Consumer| !c.marked && matches!(c.reference.kind, ConsumerKind::Workload(_));
         let unmarked: Vec<&Consumer> = behind.iter().filter(waits_for_mark).copied().collect();
@@ -85,10 +85,19 @@ impl Pass<'_> {
         let (ours, left): (Vec<&Consumer>, Vec<&Consumer>) = unmarked
             .into_iter()
             .partition(|c| self.restarts(c.restarter, stands_in));
+        let next = ours
+            .first()
+            .copied()
+            .filter(|_| rolling < self.policy.restart.max_concurrent);
+        let crowded = match next.map(|next| self.crowded(consumers, next)) {
+            Some(Err(first)) => return Some(first),
+            Some(Ok(crowded)) => crowded,
+            None => None,
+        };
         let overdue = self.now.duration_since(delivered_at) > self.policy.restart.timeout;
         let until = later(self.now, pace(self.now.duration_since(delivered_at)));
-        match ours.first() {
-            Some(next) if rolling < self.policy.restart.max_concurrent => Some(Decision::act(
+        match (next, crowded) {
+            (Some(next), None) => Some(Decision::act(
                 phase,
                 Action::Restart {
                     consumer: next.reference.clone(),
@@ -96,7 +105,11 @@ impl Pass<'_> {
                     form: next.restarter,
                 },
             )),
-            None if !left.is_empty() => {
+            // Those that run will make room, or say themselves why they do not.
+            (Some(_), Some(crowded)) if rolling == 0 => {
+                Some(Decision::wait(phase, until, Waiting::Room(crowded)))
+            }
+            (None, _) if ours.is_empty() && !left.is_empty() => {
                 let only_reloader = self.policy.restart.mode == RestartMode::Reloader;
                 let why = Waiting::Reloader {
                     left: left.iter().map(|c| c.reference.clone()).collect(),
@@ -110,7 +123,7 @@ impl Pass<'_> {
                 };
                 Some(Decision::wait(phase, until, why))
             }
-            Some(_) | None => {
+            (Some(_) | None, _) => {
                 let behind = behind
                     .iter()
                     .map(|c| Behind {
@@ -226,4 +239,9 @@ impl Pass<'_> {
         }
         Decision::act(Phase::Retired, self.record(Entry::Finish, None))
     }
+}
+
+/// Whether its pods are being replaced now.
+pub(super) fn is_rolling(consumer: &Consumer) -> bool {
+    consumer.marked && !consumer.old_pods.is_empty()
 }

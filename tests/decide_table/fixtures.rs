@@ -608,6 +608,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
         restarter: Restarter::Tandem,
         old_pods: vec![format!("{name}-1")],
         ready: 0,
+        surge: 0,
         obstacle: None,
     }
 }
@@ -636,6 +637,7 @@ impl ConsumerVerbs for Consumer {
         Self {
             old_pods: Vec::new(),
             ready: 1,
+            surge: 0,
             ..self
         }
     }

@@ -350,7 +350,7 @@ impl<M: Mind> World for Hands<'_, M> {
             Query::Consumers => {
                 self.shown(|now, old| now.workloads == old.workloads && now.reloader == old.reloader)
             }
-            Query::Pending | Query::Previous | Query::Sessions => {
+            Query::Pending | Query::Previous | Query::Room | Query::Sessions => {
                 self.arrive(Point::Probe);
                 Arc::new(self.state.cluster.clone())
             }

@@ -15,6 +15,7 @@ use super::Cluster;
 use super::obstacles::obstacle;
 use super::owners::{Owner, Owners, Workload, name};
 use super::reloader::Reloading;
+use super::surge::surge;
 use super::uses::uses;
 use crate::api::restart_key;
 use crate::effects::Error;
@@ -115,6 +116,7 @@ impl Workloads {
                         )
                     })
                     .flatten(),
+                surge: group.owner.workload.map_or(0, surge),
                 reference,
             }
         })

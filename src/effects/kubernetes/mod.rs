@@ -34,6 +34,7 @@ pub mod references;
 pub mod reloader;
 pub mod rollout;
 pub mod secret;
+mod surge;
 mod uses;
 mod wire;
 

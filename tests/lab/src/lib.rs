@@ -23,6 +23,7 @@
 //! | `consumer`, `tally` | applications as pods, in all ways of using a Secret, and what they counted |
 //! | `controller` | a build of Tandem itself, deployed as `deploy/base` says |
 //! | `eso` | the External Secrets Operator, one of its own for each namespace that wants one |
+//! | `reloader` | Stakater Reloader: a double of it, or the real one |
 //! | `aws` | AWS Secrets Manager, emulated |
 //! | `audit` | what was asked of the API server, and by whom |
 //! | `pods` | parts of manifests; any program of the machine in a pod |
@@ -45,6 +46,7 @@
 //! | `tally/<namespace>/<application>/` | what each run of each pod of an application counted |
 //! | `controllers/<namespace>/` | a controller's own directory, with the log of each of its pods |
 //! | `eso/<namespace>/` | an operator's own directory, with `operator.log` |
+//! | `reloader/<namespace>/` | the log of each Reloader of a namespace |
 //! | `bin/<build>/` | programs of ours that pods run |
 //!
 //! What is expensive is made once for each user and kept in the cache directory: the Go programs, for each content of
@@ -67,6 +69,7 @@ mod poll;
 mod postgres;
 mod progress;
 mod random;
+mod reloader;
 mod run;
 mod supervise;
 mod tally;
@@ -88,6 +91,7 @@ pub use poll::eventually;
 pub use postgres::{
     ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Postgres, PostgresOptions, Stage, Stop,
 };
+pub use reloader::{Reloader, ReloaderDouble, ReloaderOptions};
 pub use run::{run, within};
 pub use supervise::{Depth, supervise};
 pub use tally::{Count, Doing, Failure, Tally};
