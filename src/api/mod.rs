@@ -24,6 +24,8 @@ pub const DELIVERED_BY: &str = "tandem.dev/delivered-by";
 pub const DELIVERED_FOR: &str = "tandem.dev/delivered-for";
 /// API group of External Secrets Operator's objects.
 pub const OPERATOR_GROUP: &str = "external-secrets.io";
+/// API group of Argo Rollouts' objects.
+pub const ROLLOUTS_GROUP: &str = "argoproj.io";
 /// Annotation that asks External Secrets Operator to sync, on the `ExternalSecret` or on the `ClusterExternalSecret` that
 /// owns it: the one key that a `ClusterExternalSecret` passes on.
 pub const FORCE_SYNC: &str = "external-secrets.io/force-sync";

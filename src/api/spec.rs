@@ -421,6 +421,8 @@ pub enum TargetKind {
     StatefulSet,
     /// apps/v1 `DaemonSet`.
     DaemonSet,
+    /// argoproj.io/v1alpha1 `Rollout`.
+    Rollout,
 }
 
 /// The proof that no session of the old user is left.

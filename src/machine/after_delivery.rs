@@ -69,8 +69,9 @@ impl Pass<'_> {
             return None;
         }
         let rolling = behind.iter().filter(|c| is_rolling(c)).count();
-        let waits_for_mark =
-            |c: &&&Consumer| !c.marked && matches!(c.reference.kind, ConsumerKind::Workload(_));
+        let waits_for_mark = |c: &&&Consumer| {
+            !c.marked && !c.reverted && matches!(c.reference.kind, ConsumerKind::Workload(_))
+        };
         let unmarked: Vec<&Consumer> = behind.iter().filter(waits_for_mark).copied().collect();
         let phase = if unmarked.is_empty() {
             Phase::Restarted

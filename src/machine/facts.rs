@@ -197,6 +197,8 @@ pub struct Consumer {
     pub marked: bool,
     /// Who is expected to make it.
     pub restarter: Restarter,
+    /// It carried the mark, and somebody has taken it away again: it is not restarted against their will.
+    pub reverted: bool,
     /// Pods, terminating ones included, that may hold the old credential.
     pub old_pods: Vec<String>,
     /// Pods that hold the new credential and are ready.

@@ -57,9 +57,16 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
         Action::Sync { .. } => {
             (!flipped(facts)).then_some("a sync before the flip would bring the old credential again")
         }
-        Action::Restart { .. } => (!delivered(facts)
-            || (policy.delivery.source().is_some() && rotation.delivered.is_none()))
-        .then_some("a restart before the delivery would load the old credential again"),
+        Action::Restart { .. }
+            if !delivered(facts) || (policy.delivery.source().is_some() && rotation.delivered.is_none()) =>
+        {
+            Some("a restart before the delivery would load the old credential again")
+        }
+        Action::Restart { consumer, .. } => {
+            let mut seen = facts.consumers.iter().flatten();
+            seen.any(|found| found.reference == *consumer && found.reverted)
+                .then_some("a restart that somebody took back is not made again")
+        }
         Action::Terminate { user } => (*user != rotation.retiring
             || (rotation.rolled_out_at.is_none() && !facts.retired))
             .then_some("sessions are ended only after the rollout"),

@@ -9,7 +9,7 @@
 //! | `Verified` | the standby logs in and can do what it must | flip the Secret; with a store: propose, then flip there | window |
 //! | `Flipped` | with a store: it names the standby | ask the operator to sync; journal: deliver | operator |
 //! | `Delivered` | the Secret carries the new credential | restart the next consumer | `maxConcurrent` |
-//! | `Restarted` | every consumer with old pods is marked | — | rollouts |
+//! | `Restarted` | every consumer with old pods is or was marked | — | rollouts |
 //! | `RolledOut` | no pod can hold the old credential | journal: roll out; then terminate, if asked | `retire.after`, sessions |
 //! | `Drained` | no session was seen for the quiet time | set the retiring verifier | database |
 //! | `Retired` | the old password is refused | journal: finish | |

@@ -11,7 +11,7 @@ use kube::api::ObjectMeta;
 
 use super::yaml;
 use crate::api::spec::{CaKind, RestartMode};
-use crate::api::{OPERATOR_GROUP, RELOADER_LEASE, journal_name};
+use crate::api::{OPERATOR_GROUP, RELOADER_LEASE, ROLLOUTS_GROUP, journal_name};
 use crate::policy::{Admin, Policy, Route, Tls};
 
 /// One of External Secrets Operator's objects that are in no namespace. No policy names it: a `ClusterSecretStore` is named
@@ -161,8 +161,19 @@ pub fn role(policy: &Policy) -> Role {
     match policy.restart.mode {
         RestartMode::Auto | RestartMode::Controller => {
             rules.push(any("apps", &workloads, &["list", "patch"]));
+            rules.push(any(ROLLOUTS_GROUP, &["rollouts"], &["list", "patch"]));
         }
-        RestartMode::Reloader | RestartMode::None => rules.push(any("apps", &workloads, &["list"])),
+        RestartMode::Reloader | RestartMode::None => {
+            rules.push(any("apps", &workloads, &["list"]));
+            rules.push(any(ROLLOUTS_GROUP, &["rollouts"], &["list"]));
+        }
+    }
+    match policy.restart.mode {
+        // A restart that somebody took back shows in what the workload's controller has kept of it.
+        RestartMode::Auto | RestartMode::Controller | RestartMode::Reloader => {
+            rules.push(any("apps", &["replicasets", "controllerrevisions"], &["list"]));
+        }
+        RestartMode::None => {}
     }
     rules.push(any("events.k8s.io", &["events"], &["create"]));
     Role {

@@ -134,6 +134,7 @@ impl ConsumerKind {
             Self::Workload(TargetKind::Deployment) => "Deployment",
             Self::Workload(TargetKind::StatefulSet) => "StatefulSet",
             Self::Workload(TargetKind::DaemonSet) => "DaemonSet",
+            Self::Workload(TargetKind::Rollout) => "Rollout",
             Self::Job => "Job",
             Self::Pod => "Pod",
         }

@@ -11,5 +11,6 @@ mod delivery;
 mod journal;
 mod operator;
 mod publish;
+mod reverts;
 mod server;
 mod workloads;

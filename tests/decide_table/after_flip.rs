@@ -182,6 +182,20 @@ fn restart() -> Vec<Row> {
             rolling(&am, false),
         ),
         row(
+            "restarted: a restart that was taken back is waited for and not made again",
+            policy(),
+            running(),
+            delivered().consumers([a.clone().reverted()]),
+            rolling(&a, false),
+        ),
+        row(
+            "delivered: a restart that was taken back keeps no other one waiting",
+            policy().at_once(1),
+            running(),
+            delivered().consumers([a.clone().reverted(), b.clone()]),
+            acts(Phase::Delivered, restarts(&b)),
+        ),
+        row(
             "restarted: a Job is waited for",
             policy(),
             running(),

@@ -606,6 +606,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
         uid: format!("uid-of-{name}"),
         marked: false,
         restarter: Restarter::Tandem,
+        reverted: false,
         old_pods: vec![format!("{name}-1")],
         ready: 0,
         surge: 0,
@@ -616,6 +617,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
 pub(crate) trait ConsumerVerbs {
     fn marked(self) -> Self;
     fn left(self) -> Self;
+    fn reverted(self) -> Self;
     fn renewed(self) -> Self;
     fn stuck(self, obstacle: &str) -> Self;
 }
@@ -629,6 +631,13 @@ impl ConsumerVerbs for Consumer {
     fn left(self) -> Self {
         Self {
             restarter: Restarter::Reloader,
+            ..self
+        }
+    }
+
+    fn reverted(self) -> Self {
+        Self {
+            reverted: true,
             ..self
         }
     }

@@ -141,6 +141,13 @@ fn rules() -> Vec<Rule> {
             restarts(&deployment("a")),
         ),
         (
+            "a restart that somebody took back is not made again",
+            policy(),
+            running().valid(),
+            delivered().consumers([deployment("a").reverted()]),
+            restarts(&deployment("a")),
+        ),
+        (
             after_rollout,
             policy(),
             running().valid(),

@@ -141,11 +141,12 @@ fn logins() -> impl Strategy<Value = Login> {
 }
 
 fn consumers() -> impl Strategy<Value = Vec<Consumer>> {
-    let one = (any::<bool>(), any::<bool>(), any::<bool>(), 0..4_u8, any::<u32>()).prop_map(
+    let one = (any::<bool>(), any::<bool>(), any::<bool>(), 0..5_u8, any::<u32>()).prop_map(
         |(marked, renewed, left, kind, surge)| {
             let consumer = match kind {
                 0 => consumer(ConsumerKind::Job, "job"),
                 1 => consumer(ConsumerKind::Pod, "pod"),
+                2 if !marked => deployment("undone").reverted(),
                 _ => Consumer {
                     surge,
                     ..deployment("web")

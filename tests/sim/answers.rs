@@ -26,6 +26,8 @@ pub struct View {
     pub carried: bool,
     /// The store was seen to carry the pending credential.
     pub flipped: bool,
+    /// The consumers whose restarts were seen to be taken back.
+    pub reverted: Vec<&'static str>,
 }
 
 impl View {
@@ -121,7 +123,15 @@ pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query)
                 Some(_) => Previous::Refused,
             })
         }
-        Query::Consumers => Seen::Consumers(consumers(state, cluster, view)),
+        Query::Consumers => {
+            let seen = consumers(state, cluster, view);
+            let workloads = cluster.workloads.iter().zip(&seen);
+            view.reverted = workloads
+                .filter(|(_, consumer)| consumer.reverted)
+                .map(|(workload, _)| workload.name)
+                .collect();
+            Seen::Consumers(seen)
+        }
         // There is always room here: no login depends on it.
         Query::Room if !state.database.up => Seen::Room(Err(unreachable())),
         Query::Room => Seen::Room(Ok(Room {
@@ -344,6 +354,8 @@ fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
                 uid: format!("uid-{}", workload.name),
                 marked: workload.mark == Some(mark) || (proves.is_some() && workload.reloaded == proves),
                 restarter: restarter(cluster, workload.left, again),
+                reverted: (workload.mark != Some(mark) && workload.taken_back == Some(mark))
+                    || (proves.is_some() && workload.reloaded != proves && workload.undone == proves),
                 old_pods: (0..old).map(|i| format!("{}-{i}", workload.name)).collect(),
                 ready: u32::try_from(workload.pods.len() - old).unwrap(),
                 surge: 0,

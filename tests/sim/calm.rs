@@ -176,6 +176,14 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
         everybody(state)?;
         return Ok(Some(Meddle::Resume));
     }
+    // Whoever took a restart back is told that any other will do.
+    let taken_back = |w: &super::data::Workload| w.mark.is_none() && w.taken_back.is_some();
+    if matches!(reason, "WaitingForRollout" | "RolloutOverdue")
+        && let Some(workload) = state.cluster.workloads.iter().position(taken_back)
+    {
+        everybody(state)?;
+        return Ok(Some(Meddle::RestartByHand(workload)));
+    }
     if holds(condition::STALLED) {
         everybody(state)?;
         return match reason {

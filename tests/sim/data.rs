@@ -166,6 +166,12 @@ pub struct Mark {
     pub delivery: Option<i64>,
 }
 
+/// What a restart by hand writes there.
+pub const BY_HAND: Mark = Mark {
+    number: u64::MAX,
+    delivery: None,
+};
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Workload {
     pub name: &'static str,
@@ -176,6 +182,10 @@ pub struct Workload {
     pub reloaded: Option<Credential>,
     /// How many times its template has changed since the Secret was written.
     pub turned: u8,
+    /// The last content whose mark somebody took away again.
+    pub undone: Option<Credential>,
+    /// The last mark that somebody took away again.
+    pub taken_back: Option<Mark>,
     pub replicas: usize,
     /// Its pods hold the credential and open no session.
     pub idle: bool,

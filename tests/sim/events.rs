@@ -8,7 +8,7 @@ use super::data::{Content, Credential, Pod, Role, Source, State, Version, Worklo
 use super::reloader::{is_busy, once, reload, turn};
 use super::rules::{Broken, everybody_logs_in, excuse, one_pending, working};
 use super::start::{FIRST, NEVER};
-use super::writes::{ask, land, promote, put_secret, reconnect, sync, undo, write_version};
+use super::writes::{ask, land, promote, put_secret, reconnect, restart_by_hand, sync, undo, write_version};
 
 /// Anything that a plan can put before or into a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +92,8 @@ pub enum Meddle {
     UnmarkSecret,
     /// `kubectl rollout undo` (fm35).
     UndoRollout(usize),
+    /// `kubectl rollout restart`.
+    RestartByHand(usize),
     ScaleToZero(usize),
     ChangePassword(usize),
     /// The replica is promoted; what it had not replayed is lost (fm21).
@@ -466,6 +468,10 @@ fn apply(state: &mut State, what: Meddle) -> bool {
         }
         Meddle::UndoRollout(workload) => {
             undo(state, workload);
+            false
+        }
+        Meddle::RestartByHand(workload) => {
+            restart_by_hand(state, workload);
             false
         }
         Meddle::ScaleToZero(workload) => {

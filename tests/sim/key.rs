@@ -145,6 +145,8 @@ impl Canon {
             self.mark(workload.mark);
             self.reloaded(workload.reloaded);
             self.put(workload.turned);
+            self.put(proves.is_some() && workload.reloaded != proves && workload.undone == proves);
+            self.put(workload.mark != Some(mark) && workload.taken_back == Some(mark));
             self.put((workload.replicas, workload.pods.len()));
             for pod in &workload.pods {
                 self.credential(pod.credential);

@@ -30,7 +30,7 @@ impl Mind for Mutant {
 }
 
 /// Those that any rotation shows.
-pub const MUTANTS: [Mutant; 17] = [
+pub const MUTANTS: [Mutant; 18] = [
     Mutant {
         name: "sets the verifier before the journal is written",
         breaks: "S2",
@@ -105,6 +105,11 @@ pub const MUTANTS: [Mutant; 17] = [
         name: "calls a rollout ended that is not",
         breaks: "S8",
         think: claim_rolled_out,
+    },
+    Mutant {
+        name: "fights for a restart that somebody took back",
+        breaks: "S9",
+        think: fight,
     },
     Mutant {
         name: "never answers rotate-now",
@@ -253,6 +258,14 @@ fn restart_first(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestam
             None => right,
         },
     }
+}
+
+fn fight(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
+    let mut facts = facts.clone();
+    for consumer in facts.consumers.iter_mut().flatten() {
+        consumer.reverted = false;
+    }
+    decide(policy, journal, &facts, now)
 }
 
 fn fresh_number(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {

@@ -111,7 +111,7 @@ pub fn turn(state: &mut State, up: bool) {
     }
 }
 
-/// S9: nobody is rolled out twice for one delivery. After a recovery nobody knows what had been restarted; and when a
+/// S10: nobody is rolled out twice for one delivery. After a recovery nobody knows what had been restarted; and when a
 /// delivery had to be made again, Reloader may still be busy with the one before.
 pub fn once(state: &State) -> Option<Broken> {
     state.cluster.reloader.as_ref()?;
@@ -124,14 +124,14 @@ pub fn once(state: &State) -> Option<Broken> {
         .iter()
         .find(|workload| workload.turned > 1)?;
     (!recovered && !delivered_again(&state.cluster, kept) && !state.ledger.meddled)
-        .then(|| format!("S9: {} is rolled out twice for one delivery", twice.name))
+        .then(|| format!("S10: {} is rolled out twice for one delivery", twice.name))
 }
 
 /// Broken minds that only a world with Reloader shows.
 pub const RELOADER_MUTANTS: [Mutant; 2] = [
     Mutant {
         name: "takes over too early",
-        breaks: "S9",
+        breaks: "S10",
         think: too_early,
     },
     Mutant {

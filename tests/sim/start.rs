@@ -225,6 +225,8 @@ pub fn workload(name: &'static str, idle: bool) -> Workload {
         left: false,
         reloaded: None,
         turned: 0,
+        undone: None,
+        taken_back: None,
         replicas: 1,
         idle,
         rereads: false,

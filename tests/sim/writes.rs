@@ -10,8 +10,8 @@ use tandem::machine::step::Entry;
 
 use super::answers::{View, landed, restart_mark};
 use super::data::{
-    AppSecret, Content, Credential, Delivery, Id, JournalSecret, Mark, Name, Request, Role, SQL_DEADLINE,
-    STORE_LAG, Source, State, Version, Write, user_index,
+    AppSecret, BY_HAND, Content, Credential, Delivery, Id, JournalSecret, Mark, Name, Request, Role,
+    SQL_DEADLINE, STORE_LAG, Source, State, Version, Write, user_index,
 };
 use super::reloader::{self, restarter};
 
@@ -475,10 +475,18 @@ fn restart(state: &mut State, workload: usize, mark: Mark) {
     workload.turned += 1;
 }
 
+/// A person restarts by hand.
+pub fn restart_by_hand(state: &mut State, workload: usize) {
+    restart(state, workload, BY_HAND);
+    state.cluster.workloads[workload].turned = 0;
+}
+
 /// Gives a pod template back as it was before every rotation.
 pub fn undo(state: &mut State, workload: usize) {
     state.about_to_change();
     let workload = &mut state.cluster.workloads[workload];
+    workload.taken_back = workload.mark.or(workload.taken_back);
+    workload.undone = workload.reloaded.or(workload.undone);
     workload.mark = None;
     workload.reloaded = None;
     workload.turned = 0;

@@ -8,7 +8,7 @@ use k8s_openapi::api::authorization::v1::{
 use super::Cluster;
 use super::wire::{RBAC_COMMAND, rbac_command_for};
 use crate::api::spec::{RestartMode, TargetKind};
-use crate::api::{OPERATOR_GROUP, journal_name};
+use crate::api::{OPERATOR_GROUP, ROLLOUTS_GROUP, journal_name};
 use crate::effects::Error;
 use crate::machine::facts::{Consumer, Finding};
 use crate::policy::target::ConsumerKind;
@@ -121,18 +121,19 @@ fn needed(policy: &Policy, consumers: &[Consumer]) -> Vec<Right> {
     }
     if matches!(policy.restart.mode, RestartMode::Auto | RestartMode::Controller) {
         let found = [
-            (TargetKind::Deployment, "deployments"),
-            (TargetKind::StatefulSet, "statefulsets"),
-            (TargetKind::DaemonSet, "daemonsets"),
+            (TargetKind::Deployment, "apps", "deployments"),
+            (TargetKind::StatefulSet, "apps", "statefulsets"),
+            (TargetKind::DaemonSet, "apps", "daemonsets"),
+            (TargetKind::Rollout, ROLLOUTS_GROUP, "rollouts"),
         ];
-        for (kind, resource) in found {
+        for (kind, group, resource) in found {
             if consumers
                 .iter()
                 .any(|c| c.reference.kind == ConsumerKind::Workload(kind))
             {
                 rights.push(Right {
                     verb: "patch",
-                    group: "apps",
+                    group,
                     resource,
                     name: String::new(),
                     namespaced: true,

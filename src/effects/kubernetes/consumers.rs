@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Cluster;
+use super::argo::Rollout;
 use super::obstacles::obstacle;
 use super::owners::{Owner, Owners, Workload, name};
 use super::reloader::Reloading;
@@ -31,6 +32,7 @@ pub struct Workloads {
     pub(super) deployments: Vec<Deployment>,
     pub(super) stateful_sets: Vec<StatefulSet>,
     pub(super) daemon_sets: Vec<DaemonSet>,
+    pub(super) rollouts: Vec<Rollout>,
     pub(super) reloading: Reloading,
 }
 
@@ -42,19 +44,27 @@ struct Group<'a> {
 }
 
 impl Cluster {
-    /// Reads the pods and workloads of the namespace: four lists.
+    /// Reads the pods and workloads of the namespace: five lists.
     ///
     /// # Errors
     /// When the API server could not be asked, or does not allow it.
     pub async fn workloads(&self) -> Result<Workloads, Error> {
         // The pods first: of a pod that is there its workload is found afterwards, while a workload that was read
         // first could have got new pods since.
+        let pods = self.list().await?;
+        let deployments: Vec<Deployment> = self.list().await?;
+        let stateful_sets = self.list().await?;
+        let daemon_sets = self.list().await?;
+        let rollouts = self.rollouts().await?.into_iter();
         Ok(Workloads {
             namespace: self.namespace.clone(),
-            pods: self.list().await?,
-            deployments: self.list().await?,
-            stateful_sets: self.list().await?,
-            daemon_sets: self.list().await?,
+            rollouts: rollouts
+                .map(|rollout| rollout.with_template_of(&deployments))
+                .collect(),
+            pods,
+            deployments,
+            stateful_sets,
+            daemon_sets,
             reloading: Reloading::default(),
         })
     }
@@ -96,7 +106,9 @@ impl Workloads {
             Consumer {
                 uid: group.owner.uid.clone(),
                 marked: template
-                    .is_some_and(|template| marked(template.metadata.as_ref(), template.spec.as_ref())),
+                    .is_some_and(|template| marked(template.metadata.as_ref(), template.spec.as_ref()))
+                    || matches!(workload, Some(Workload::Rollout(rollout)) if rollout.is_restarted(delivered_at)),
+                reverted: false,
                 restarter: workload.map_or(Restarter::Tandem, |workload| self.reloading.restarter(workload)),
                 old_pods: group
                     .old
@@ -244,12 +256,22 @@ impl Workloads {
         groups
     }
 
+    /// The workload that a consumer is; none of a Job or a Pod.
+    pub(super) fn of(&self, consumer: &ConsumerRef) -> Option<Workload<'_>> {
+        let named = |workload: &Workload<'_>| {
+            consumer.kind == ConsumerKind::Workload(workload.kind())
+                && name(workload.metadata()) == consumer.name
+        };
+        self.all().find(named)
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = Workload<'_>> {
         let deployments = self.deployments.iter().map(Workload::Deployment);
         let stateful_sets = self.stateful_sets.iter().map(Workload::StatefulSet);
         deployments
             .chain(stateful_sets)
             .chain(self.daemon_sets.iter().map(Workload::DaemonSet))
+            .chain(self.rollouts.iter().map(Workload::Rollout))
     }
 }
 

@@ -12,7 +12,9 @@
 //! | `owners` | which workload a pod belongs to |
 //! | `obstacles` | why a rollout does not go on |
 //! | [`reloader`] | what Stakater Reloader does by itself, and what is done in its stead |
+//! | `reverts` | whether somebody took a restart back |
 //! | [`rollout`] | the restart of one workload |
+//! | `argo` | Argo Rollouts' workload, and its restart |
 //! | [`access`] | whether this process may do what a rotation will need |
 //! | [`publish`] | status and Events |
 //! | `wire` | single requests, each within its time, and what their answers mean |
@@ -21,6 +23,7 @@
 //! write here is guarded or idempotent, and has a limit of its own.
 
 pub mod access;
+mod argo;
 pub mod conditions;
 pub mod consumers;
 mod external_secret;
@@ -32,6 +35,7 @@ mod owners;
 pub mod publish;
 pub mod references;
 pub mod reloader;
+mod reverts;
 pub mod rollout;
 pub mod secret;
 mod surge;

@@ -36,6 +36,7 @@ pub(super) fn obstacle(
         .or_else(|| old.iter().find_map(|pod| terminating(pod)))
         .or_else(|| old.iter().find_map(|pod| trouble(pod)))
         .or_else(|| overdue(workload))
+        .or_else(|| halted(namespace, workload))
         .or_else(|| unmanaged(consumer, old, &delete))
 }
 
@@ -75,6 +76,8 @@ fn held_back(
             (strategy.type_.as_deref() == Some("OnDelete"))
                 .then(|| format!("updateStrategy OnDelete; replace its pods with: {}", delete()))
         }
+        // Its restart goes on while it is paused.
+        Workload::Rollout(_) => None,
     }
 }
 
@@ -134,7 +137,12 @@ fn waiting(container: &ContainerStatus) -> Option<String> {
 
 /// The workload's controller cannot make pods, for want of quota for example.
 fn failing(workload: Option<Workload<'_>>) -> Option<String> {
-    condition(workload?, "ReplicaFailure", "True")
+    match workload? {
+        Workload::Rollout(rollout) => rollout.degraded(),
+        workload @ (Workload::Deployment(_) | Workload::StatefulSet(_) | Workload::DaemonSet(_)) => {
+            condition(workload, "ReplicaFailure", "True")
+        }
+    }
 }
 
 /// The workload's controller has given up waiting; the cause is elsewhere.
@@ -155,6 +163,14 @@ fn condition(workload: Workload<'_>, kind: &str, holds: &str) -> Option<String> 
         reason.unwrap_or(kind),
         message.unwrap_or_default()
     ))
+}
+
+/// A Rollout that waits for something besides its pods.
+fn halted(namespace: &str, workload: Option<Workload<'_>>) -> Option<String> {
+    match workload? {
+        Workload::Rollout(rollout) => rollout.halted(namespace),
+        Workload::Deployment(_) | Workload::StatefulSet(_) | Workload::DaemonSet(_) => None,
+    }
 }
 
 fn terminating(pod: &Pod) -> Option<String> {

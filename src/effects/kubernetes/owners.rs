@@ -6,11 +6,15 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use super::argo::Rollout;
 use crate::api::spec::TargetKind;
 use crate::policy::target::{ConsumerKind, ConsumerRef};
 
-/// Label by which a Deployment tells its `ReplicaSets` apart.
-const TEMPLATE_HASH: &str = "pod-template-hash";
+/// Labels by which a Deployment and a Rollout tell their `ReplicaSets` apart.
+const TEMPLATE_HASHES: [(TargetKind, &str); 2] = [
+    (TargetKind::Deployment, "pod-template-hash"),
+    (TargetKind::Rollout, "rollouts-pod-template-hash"),
+];
 
 /// A workload of any kind that can be restarted.
 #[derive(Clone, Copy)]
@@ -18,6 +22,7 @@ pub(super) enum Workload<'a> {
     Deployment(&'a Deployment),
     StatefulSet(&'a StatefulSet),
     DaemonSet(&'a DaemonSet),
+    Rollout(&'a Rollout),
 }
 
 /// The consumer that a pod belongs to; the pod itself when nothing above it is known.
@@ -60,10 +65,13 @@ impl<'a> Owners<'a> {
         };
         match (group(owner), owner.kind.as_str()) {
             ("apps", "ReplicaSet") => {
-                // A Deployment calls its ReplicaSets by its own name and the template's hash, which saves listing them.
-                let hash = pod.metadata.labels.as_ref()?.get(TEMPLATE_HASH)?;
-                let deployment = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
-                self.0.get(&(TargetKind::Deployment, deployment)).copied()
+                // They call their ReplicaSets by their own name and the template's hash, which saves listing them.
+                let labels = pod.metadata.labels.as_ref()?;
+                TEMPLATE_HASHES.into_iter().find_map(|(kind, label)| {
+                    let hash = labels.get(label)?;
+                    let workload = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
+                    self.0.get(&(kind, workload)).copied()
+                })
             }
             ("apps", "StatefulSet") => direct(TargetKind::StatefulSet),
             ("apps", "DaemonSet") => direct(TargetKind::DaemonSet),
@@ -102,6 +110,7 @@ impl<'a> Workload<'a> {
             Self::Deployment(workload) => &workload.metadata,
             Self::StatefulSet(workload) => &workload.metadata,
             Self::DaemonSet(workload) => &workload.metadata,
+            Self::Rollout(workload) => &workload.metadata,
         }
     }
 
@@ -110,6 +119,7 @@ impl<'a> Workload<'a> {
             Self::Deployment(workload) => &workload.spec.template,
             Self::StatefulSet(workload) => &workload.spec.template,
             Self::DaemonSet(workload) => &workload.spec.template,
+            Self::Rollout(workload) => &workload.spec.template,
         }
     }
 
@@ -118,6 +128,7 @@ impl<'a> Workload<'a> {
             Self::Deployment(_) => TargetKind::Deployment,
             Self::StatefulSet(_) => TargetKind::StatefulSet,
             Self::DaemonSet(_) => TargetKind::DaemonSet,
+            Self::Rollout(_) => TargetKind::Rollout,
         }
     }
 }
@@ -133,7 +144,8 @@ pub(super) fn name(metadata: &ObjectMeta) -> &str {
     metadata.name.as_deref().unwrap_or_default()
 }
 
-fn uid(metadata: &ObjectMeta) -> &str {
+/// Uid of an object.
+pub(super) fn uid(metadata: &ObjectMeta) -> &str {
     metadata.uid.as_deref().unwrap_or_default()
 }
 

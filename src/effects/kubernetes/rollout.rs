@@ -53,6 +53,9 @@ impl Cluster {
             TargetKind::Deployment => self.patch::<Deployment, _>(name, &params, patch).await,
             TargetKind::StatefulSet => self.patch::<StatefulSet, _>(name, &params, patch).await,
             TargetKind::DaemonSet => self.patch::<DaemonSet, _>(name, &params, patch).await,
+            TargetKind::Rollout => {
+                return Err(Error::Unusable(format!("{consumer} has a restart of its own")));
+            }
         };
         settled(found(result, || self.named(consumer.kind.as_str(), name)))
     }

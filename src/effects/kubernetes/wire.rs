@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroup;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIResourceList};
 use kube::api::{GetParams, ListParams, ObjectList, Patch, PatchParams, PostParams, Request};
-use kube::core::{NamespaceResourceScope, Status};
+use kube::core::{NamespaceResourceScope, Selector, Status};
 use kube::{Resource, Result as Answer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,10 +70,24 @@ impl Cluster {
         parse(&call, &text).map(|list: ObjectList<K>| list.items)
     }
 
-    /// The same as `list`, of a kind that is known by its place only.
+    /// Reads those objects of a kind that a selector chooses.
+    pub(super) async fn list_chosen<K: Named + Clone>(&self, selector: &Selector) -> Result<Vec<K>, Error> {
+        let chosen = ListParams::default().labels_from(selector);
+        self.list_by(&self.place::<K>(), &chosen).await
+    }
+
+    /// Reads all objects of a kind that is known by its place only.
     pub(super) async fn list_at<T: DeserializeOwned + Clone>(&self, place: &Place) -> Result<Vec<T>, Error> {
+        self.list_by(place, &ListParams::default()).await
+    }
+
+    async fn list_by<T: DeserializeOwned + Clone>(
+        &self,
+        place: &Place,
+        which: &ListParams,
+    ) -> Result<Vec<T>, Error> {
         let call = Call::new(format!("list {} in {}", place.plural, self.namespace));
-        let request = place.requests().list(&ListParams::default());
+        let request = place.requests().list(which);
         let text = self
             .text(&call, request.map(|r| self.client.request_text(r)))
             .await?;
@@ -170,6 +184,23 @@ impl Cluster {
                     .collect())
             }
             Err(Error::Kubernetes { source, .. }) if is_missing(&source) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the API server knows a resource.
+    pub(super) async fn serves(&self, group: &str, version: &str, plural: &str) -> Result<bool, Error> {
+        let call = Call::new(format!("read the resources of the API group {group}"));
+        let request = Request::new(format!("/apis/{group}")).get(version, &GetParams::default());
+        match self
+            .text(&call, request.map(|r| self.client.request_text(r)))
+            .await
+        {
+            Ok(text) => {
+                let known: APIResourceList = parse(&call, &text)?;
+                Ok(known.resources.iter().any(|resource| resource.name == plural))
+            }
+            Err(Error::Kubernetes { source, .. }) if is_missing(&source) => Ok(false),
             Err(error) => Err(error),
         }
     }

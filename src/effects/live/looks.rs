@@ -238,8 +238,10 @@ impl Live<'_> {
             .cluster
             .reloading(policy, app.as_ref(), content, self.now())
             .await?;
-        let workloads = self.cluster.workloads().await?.beside(reloading);
-        Ok(workloads.judge(policy, &mark, landing.map(|landing| landing.at)))
+        let delivered_at = landing.map(|landing| landing.at);
+        self.cluster
+            .consumers(policy, &mark, delivered_at, reloading)
+            .await
     }
 
     /// The delivery that consumers are judged by; none when what is there was written by somebody else.

@@ -6,7 +6,7 @@ use super::Live;
 use super::guards::Purpose;
 use super::looks::credential;
 use crate::api;
-use crate::api::spec::RetireMode;
+use crate::api::spec::{RetireMode, TargetKind};
 use crate::effects::ambient::Ambient;
 use crate::effects::kubernetes::journal::Material;
 use crate::effects::kubernetes::secret::Delivery;
@@ -17,7 +17,7 @@ use crate::machine::Action;
 use crate::machine::facts::{Refused, Restarter};
 use crate::machine::journal::{Journal, Rotation, Trigger};
 use crate::machine::step::Entry;
-use crate::policy::target::RoleName;
+use crate::policy::target::{ConsumerKind, RoleName};
 use crate::policy::{Policy, StoredSecret};
 use crate::sensitive::Sensitive;
 
@@ -74,9 +74,16 @@ impl Live<'_> {
                     journal.number,
                     landing.as_ref().map(|l| l.id.as_str()),
                 );
-                self.cluster
-                    .restart(consumer, uid, &api::restart_key(&policy.name), &mark)
-                    .await
+                let key = api::restart_key(&policy.name);
+                if consumer.kind == ConsumerKind::Workload(TargetKind::Rollout) {
+                    let delivered_at = landing.map(|landing| landing.at);
+                    let name = &consumer.name;
+                    return self
+                        .cluster
+                        .restart_rollout(name, uid, &key, &mark, delivered_at)
+                        .await;
+                }
+                self.cluster.restart(consumer, uid, &key, &mark).await
             }
             Action::Terminate { user } => match self.administered(policy).await? {
                 Ok((server, admin)) => postgres::terminate(&server, &admin, user, left).await,

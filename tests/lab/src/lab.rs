@@ -202,6 +202,22 @@ impl Lab {
         Ok(())
     }
 
+    /// Brings somebody's definitions of objects into the cluster, once for each lab.
+    pub(crate) fn define(&self, whose: &str, definitions: &Path) -> Result<()> {
+        let _alone = self.home().alone(&format!("{whose}-definitions"))?;
+        let done = self.home().join(format!("{whose}-defined"));
+        if done.exists() {
+            return Ok(());
+        }
+        let directory = definitions.display().to_string();
+        // Client-side apply cannot: some of them are larger than its annotation may be.
+        let apply = ["apply", "--server-side", "--output", "name", "--kustomize"];
+        let names = self.kubectl(&[&apply[..], &[&directory]].concat())?;
+        let wait = ["wait", "--for=condition=Established", "--timeout=60s"];
+        self.kubectl(&wait.into_iter().chain(names.lines()).collect::<Vec<_>>())?;
+        fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))
+    }
+
     /// Deletes what the test made, without waiting until it is gone.
     pub(crate) async fn clean_up(&self) -> Result<()> {
         let namespaces: Api<v1::Namespace> = Api::all(self.admin());

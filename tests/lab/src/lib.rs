@@ -24,8 +24,10 @@
 //! | `controller` | a build of Tandem itself, deployed as `deploy/base` says |
 //! | `eso` | the External Secrets Operator, one of its own for each namespace that wants one |
 //! | `reloader` | Stakater Reloader: a double of it, or the real one |
+//! | `argo` | Argo Rollouts, likewise |
 //! | `aws` | AWS Secrets Manager, emulated |
 //! | `audit` | what was asked of the API server, and by whom |
+//! | `process` | a program of the machine that runs beside the test |
 //! | `pods` | parts of manifests; any program of the machine in a pod |
 //! | `lab`, `namespace` | the cluster and a test's own corner of it |
 //!
@@ -47,11 +49,13 @@
 //! | `controllers/<namespace>/` | a controller's own directory, with the log of each of its pods |
 //! | `eso/<namespace>/` | an operator's own directory, with `operator.log` |
 //! | `reloader/<namespace>/` | the log of each Reloader of a namespace |
+//! | `argo/<namespace>/` | the same of Argo Rollouts, with `controller.log` |
 //! | `bin/<build>/` | programs of ours that pods run |
 //!
 //! What is expensive is made once for each user and kept in the cache directory: the Go programs, for each content of
 //! their modules, and the PostgreSQL versions that Debian does not have.
 
+mod argo;
 mod audit;
 mod binary;
 mod cgroups;
@@ -67,6 +71,7 @@ mod node;
 mod pods;
 mod poll;
 mod postgres;
+mod process;
 mod progress;
 mod random;
 mod reloader;
@@ -77,6 +82,7 @@ mod tally;
 pub mod aws;
 pub mod cli;
 
+pub use argo::ArgoRollouts;
 pub use audit::{Audit, Request};
 pub use aws::Aws;
 pub use binary::controller as controller_binary;

@@ -125,6 +125,10 @@ impl Reloading {
 
     /// Who is expected to restart the workload.
     pub(super) fn restarter(&self, workload: Workload<'_>) -> Restarter {
+        // Tandem has Argo Rollouts restart by a time of its own, which leaves their template alone.
+        if let Workload::Rollout(_) = workload {
+            return Restarter::Tandem;
+        }
         match (self.content, self.restart_of(workload)) {
             // Nobody could tell whether Reloader has done it for this delivery or for the one before.
             (Content::Again, _) | (_, None) => Restarter::Tandem,

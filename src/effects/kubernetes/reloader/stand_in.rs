@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::marker::LAST_RELOADED_FROM;
 use super::{Content, Marker, Restart, Strategy};
 use crate::effects::kubernetes::Cluster;
-use crate::effects::kubernetes::owners::Owner;
 use crate::effects::{Error, Outcome};
 use crate::policy::Policy;
 use crate::policy::target::ConsumerRef;
@@ -30,9 +29,7 @@ impl Cluster {
         let app = self.app_secret(policy).await?;
         let reloading = self.reloading(policy, app.as_ref(), Content::First, now).await?;
         let workloads = self.workloads().await?;
-        let found = workloads
-            .all()
-            .find(|workload| Owner::from(*workload).reference == *consumer);
+        let found = workloads.of(consumer);
         let planned = found.and_then(|workload| Some((workload, reloading.restart_of(workload)?)));
         let (Some((workload, restart)), Some(marker)) = (planned, &reloading.marker) else {
             return Err(Error::Conflict {

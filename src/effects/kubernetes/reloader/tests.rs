@@ -92,7 +92,7 @@ fn named(list: &str) -> Case {
 }
 
 #[test]
-fn the_container_is_the_one_that_was_observed() {
+fn case22_case23_the_container_is_the_one_that_was_observed() {
     let mount = |name: &str| json!({"name": name, "volumeMounts": [{"name": "v", "mountPath": "/v"}]});
     let volume = json!([{"name": "v", "secret": {"secretName": "db"}}]);
     let projected = json!([{"name": "v", "projected": {"sources": [{"secret": {"name": "db"}}]}}]);
@@ -229,7 +229,7 @@ fn a_brace_that_begins_no_repetition_and_brackets_in_a_class_are_text() {
 }
 
 #[test]
-fn annotations_count_as_observed() {
+fn case24_case26_annotations_count_as_observed() {
     let unreferenced = || json!({"containers": [container("app", false)]});
     let matching = || json!({MATCH: "true"});
     let search = || Case::new(json!({SEARCH: "true"}));

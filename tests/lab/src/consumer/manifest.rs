@@ -12,9 +12,10 @@ const LOGIN: &str = "/login";
 pub(super) fn manifest(options: &ConsumerOptions, own: &[Mount]) -> Value {
     let mut manifest = match options.kind {
         Kind::Pod => pod(options, own),
-        Kind::Job => json!({
-            "apiVersion": "batch/v1",
-            "spec": {"backoffLimit": 0, "template": pod(options, own)},
+        Kind::Job => json!({"spec": job(options, own)}),
+        // It runs when a test asks for it, and never by itself.
+        Kind::CronJob => json!({
+            "spec": {"schedule": "0 0 29 2 *", "suspend": true, "jobTemplate": {"spec": job(options, own)}},
         }),
         Kind::Deployment => workload(
             options,
@@ -30,8 +31,18 @@ pub(super) fn manifest(options: &ConsumerOptions, own: &[Mount]) -> Value {
             &json!({"replicas": options.replicas, "serviceName": options.name}),
         ),
         Kind::DaemonSet => workload(options, own, &json!({})),
+        Kind::ReplicaSet => workload(options, own, &json!({"replicas": options.replicas})),
+        Kind::Rollout => workload(
+            options,
+            own,
+            &json!({
+                "replicas": options.replicas,
+                "strategy": {"canary": {"maxSurge": 1, "maxUnavailable": 0}},
+            }),
+        ),
     };
     let head = json!({
+        "apiVersion": options.kind.resource().api_version,
         "kind": format!("{:?}", options.kind),
         "metadata": {"name": options.name, "annotations": options.annotations},
     });
@@ -46,7 +57,11 @@ fn workload(options: &ConsumerOptions, own: &[Mount], rest: &Value) -> Value {
         "template": pod(options, own),
     });
     merge(&mut spec, rest);
-    json!({"apiVersion": "apps/v1", "spec": spec})
+    json!({"spec": spec})
+}
+
+fn job(options: &ConsumerOptions, own: &[Mount]) -> Value {
+    json!({"backoffLimit": 0, "template": pod(options, own)})
 }
 
 /// A pod, which is also what a workload has as its template.
@@ -67,11 +82,18 @@ fn pod(options: &ConsumerOptions, own: &[Mount]) -> Value {
         vec![json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})];
     env.extend(login.env);
     json!({
-        "apiVersion": "v1",
         "metadata": {"labels": {"app": options.name}, "annotations": options.pod_annotations},
         "spec": {
             "terminationGracePeriodSeconds": options.grace.as_secs(),
-            "restartPolicy": if options.kind == Kind::Job { "Never" } else { "Always" },
+            "restartPolicy": match options.kind {
+                Kind::Job | Kind::CronJob => "Never",
+                Kind::Deployment
+                | Kind::StatefulSet
+                | Kind::DaemonSet
+                | Kind::ReplicaSet
+                | Kind::Rollout
+                | Kind::Pod => "Always",
+            },
             "volumes": pod_volumes,
             "initContainers": login.init_containers,
             "containers": [{

@@ -8,10 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::namespace::Namespace;
@@ -137,40 +135,9 @@ impl Consumer {
     /// # Errors
     /// When the API server refuses.
     pub async fn change(&self, patch: &Value) -> Result<()> {
-        let (name, params, patch) = (&self.options.name, PatchParams::default(), Patch::Merge(patch));
-        match self.options.kind {
-            Kind::Deployment => self
-                .namespace
-                .api::<Deployment>()
-                .patch(name, &params, &patch)
-                .await
-                .map(drop),
-            Kind::StatefulSet => self
-                .namespace
-                .api::<StatefulSet>()
-                .patch(name, &params, &patch)
-                .await
-                .map(drop),
-            Kind::DaemonSet => self
-                .namespace
-                .api::<DaemonSet>()
-                .patch(name, &params, &patch)
-                .await
-                .map(drop),
-            Kind::Job => self
-                .namespace
-                .api::<Job>()
-                .patch(name, &params, &patch)
-                .await
-                .map(drop),
-            Kind::Pod => self
-                .namespace
-                .api::<Pod>()
-                .patch(name, &params, &patch)
-                .await
-                .map(drop),
-        }
-        .with_context(|| format!("cannot change {name}"))
+        let (name, params) = (&self.options.name, PatchParams::default());
+        let changed = self.objects().patch(name, &params, &Patch::Merge(patch)).await;
+        changed.map(drop).with_context(|| format!("cannot change {name}"))
     }
 
     /// Deletes it, without waiting until it is gone. Its tally stays.
@@ -178,30 +145,9 @@ impl Consumer {
     /// # Errors
     /// When the API server refuses.
     pub async fn delete(&self) -> Result<()> {
-        let (name, params) = (&self.options.name, DeleteParams::background());
-        match self.options.kind {
-            Kind::Deployment => self
-                .namespace
-                .api::<Deployment>()
-                .delete(name, &params)
-                .await
-                .map(drop),
-            Kind::StatefulSet => self
-                .namespace
-                .api::<StatefulSet>()
-                .delete(name, &params)
-                .await
-                .map(drop),
-            Kind::DaemonSet => self
-                .namespace
-                .api::<DaemonSet>()
-                .delete(name, &params)
-                .await
-                .map(drop),
-            Kind::Job => self.namespace.api::<Job>().delete(name, &params).await.map(drop),
-            Kind::Pod => self.namespace.api::<Pod>().delete(name, &params).await.map(drop),
-        }
-        .with_context(|| format!("cannot delete {name}"))
+        let name = &self.options.name;
+        let deleted = self.objects().delete(name, &DeleteParams::background()).await;
+        deleted.map(drop).with_context(|| format!("cannot delete {name}"))
     }
 
     async fn apply(&self) -> Result<()> {
@@ -210,80 +156,46 @@ impl Consumer {
             Mount::writable(&self.tally, "/lab/tally"),
         ];
         let manifest = manifest::manifest(&self.options, &own);
-        let name = &self.options.name;
-        match self.options.kind {
-            Kind::Deployment => {
-                self.namespace
-                    .server_side_apply::<Deployment>(name, &parse(manifest)?)
-                    .await
-            }
-            Kind::StatefulSet => {
-                self.namespace
-                    .server_side_apply::<StatefulSet>(name, &parse(manifest)?)
-                    .await
-            }
-            Kind::DaemonSet => {
-                self.namespace
-                    .server_side_apply::<DaemonSet>(name, &parse(manifest)?)
-                    .await
-            }
-            Kind::Job => {
-                self.namespace
-                    .server_side_apply::<Job>(name, &parse(manifest)?)
-                    .await
-            }
-            Kind::Pod => {
-                self.namespace
-                    .server_side_apply::<Pod>(name, &parse(manifest)?)
-                    .await
-            }
-        }
+        let (name, kind) = (&self.options.name, self.options.kind);
+        let params = PatchParams::apply("tandem-lab").force();
+        let applied = self.objects().patch(name, &params, &Patch::Apply(manifest)).await;
+        let namespace = self.namespace.name();
+        applied
+            .map(drop)
+            .with_context(|| format!("cannot apply the {kind:?} {namespace}/{name}"))
     }
 
     /// Fails with what the workload's own status says, until it says that it is done.
     async fn rolled_out(&self) -> Result<()> {
-        let name = &self.options.name;
-        let (seen, wanted, ready) = match self.options.kind {
-            Kind::Job | Kind::Pod => return Ok(()),
-            Kind::Deployment => {
-                let found = self.namespace.api::<Deployment>().get(name).await?;
-                let status = found.status.unwrap_or_default();
-                let seen = status.observed_generation == found.metadata.generation;
-                let ready = status
-                    .available_replicas
-                    .min(status.updated_replicas)
-                    .min(status.replicas);
-                (seen, found.spec.replicas, ready)
-            }
-            Kind::StatefulSet => {
-                let found = self.namespace.api::<StatefulSet>().get(name).await?;
-                let status = found.status.unwrap_or_default();
-                let seen = status.observed_generation == found.metadata.generation;
-                (
-                    seen,
-                    found.spec.replicas,
-                    status.available_replicas.min(status.updated_replicas),
-                )
-            }
-            Kind::DaemonSet => {
-                let found = self.namespace.api::<DaemonSet>().get(name).await?;
-                let status = found.status.unwrap_or_default();
-                let seen = status.observed_generation == found.metadata.generation;
-                (
-                    seen,
-                    Some(1),
-                    status.number_available.min(status.updated_number_scheduled),
-                )
-            }
+        let number = |found: &DynamicObject, path: &str| found.data.pointer(path).and_then(Value::as_i64);
+        let counters = match self.options.kind {
+            Kind::Job | Kind::CronJob | Kind::Pod => return Ok(()),
+            Kind::ReplicaSet => ["/status/availableReplicas"].as_slice(),
+            Kind::Deployment | Kind::Rollout => &[
+                "/status/availableReplicas",
+                "/status/updatedReplicas",
+                "/status/replicas",
+            ],
+            Kind::StatefulSet => &["/status/availableReplicas", "/status/updatedReplicas"],
+            Kind::DaemonSet => &["/status/numberAvailable", "/status/updatedNumberScheduled"],
         };
-        let (wanted, ready) = (wanted.unwrap_or(1), ready.unwrap_or_default());
-        if !seen || ready < wanted {
+        let found = self.objects().get(&self.options.name).await?;
+        // Argo Rollouts writes it as text.
+        let observed = found.data.pointer("/status/observedGeneration");
+        let observed = observed.and_then(|seen| seen.as_i64().or_else(|| seen.as_str()?.parse().ok()));
+        let counted = counters
+            .iter()
+            .map(|path| number(&found, path).unwrap_or_default());
+        let ready = counted.min().unwrap_or_default();
+        let wanted = number(&found, "/spec/replicas").unwrap_or(1);
+        if observed != found.metadata.generation || ready < wanted {
             bail!("{ready} of {wanted} pods of the newest template are available");
         }
         Ok(())
     }
-}
 
-fn parse<K: serde::de::DeserializeOwned>(manifest: Value) -> Result<K> {
-    serde_json::from_value(manifest).context("the application's manifest is wrong")
+    fn objects(&self) -> Api<DynamicObject> {
+        let (namespace, resource) = (&self.namespace, self.options.kind.resource());
+        Api::namespaced_with(namespace.client(), namespace.name(), &resource)
+    }
 }

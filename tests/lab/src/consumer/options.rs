@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kube::api::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 
 use crate::postgres::{CA_CONFIG_MAP, CREDENTIALS_SECRET, Postgres};
@@ -14,8 +15,24 @@ pub enum Kind {
     Deployment,
     StatefulSet,
     DaemonSet,
+    ReplicaSet,
+    /// Of Argo Rollouts.
+    Rollout,
     Job,
+    CronJob,
     Pod,
+}
+
+impl Kind {
+    pub(super) fn resource(self) -> ApiResource {
+        let (group, version) = match self {
+            Self::Deployment | Self::StatefulSet | Self::DaemonSet | Self::ReplicaSet => ("apps", "v1"),
+            Self::Rollout => ("argoproj.io", "v1alpha1"),
+            Self::Job | Self::CronJob => ("batch", "v1"),
+            Self::Pod => ("", "v1"),
+        };
+        ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &format!("{self:?}")))
+    }
 }
 
 /// How the application gets its login from the Secret.

@@ -21,7 +21,7 @@ use crate::host::programs;
 use crate::join::outside;
 use crate::lab::Lab;
 use crate::namespace::Namespace;
-use process::Process;
+use crate::process::Process;
 pub(crate) use tidy::clean_up;
 
 const GROUP: &str = "external-secrets.io";
@@ -142,19 +142,8 @@ impl Namespace {
 async fn define(lab: &Lab) -> Result<()> {
     let lab = lab.clone();
     let defining = tokio::task::spawn_blocking(move || {
-        let _alone = lab.home().alone("eso-definitions")?;
-        let done = lab.home().join("eso-defined");
-        if done.exists() {
-            return Ok(());
-        }
         let definitions = outside(programs::eso_definitions)?;
-        let directory = definitions.display().to_string();
-        // Client-side apply cannot: two of them are larger than its annotation may be.
-        let apply = ["apply", "--server-side", "--output", "name", "--kustomize"];
-        let names = lab.kubectl(&[&apply[..], &[&directory]].concat())?;
-        let wait = ["wait", "--for=condition=Established", "--timeout=60s"];
-        lab.kubectl(&wait.into_iter().chain(names.lines()).collect::<Vec<_>>())?;
-        fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))
+        lab.define("eso", &definitions)
     });
     defining
         .await?
@@ -182,8 +171,10 @@ impl Eso {
         self.stop().await?;
         let lab = self.namespace.lab();
         let kubeconfig = lab.kubeconfig_as(self.namespace.name(), rights::NAME).await?;
-        let process = Process::start(&self.program, &self.dir, &kubeconfig, self.class(), &self.options)?;
-        self.process.insert(process).wait_until_working().await
+        let process =
+            process::start(&self.program, &self.dir, &kubeconfig, self.class(), &self.options).await?;
+        self.process = Some(process);
+        Ok(())
     }
 
     /// Ends it at once, as a crash does. When it is not running, nothing happens.
