@@ -18,7 +18,7 @@ use super::owners::{Workload, name, uid};
 use super::reloader::Reloading;
 use crate::api::{FIELD_MANAGER, restart_key};
 use crate::effects::Error;
-use crate::machine::facts::Consumer;
+use crate::machine::facts::{Consumer, Restarter};
 use crate::policy::Policy;
 
 /// Kubernetes' own hand, which writes on every Deployment.
@@ -49,7 +49,11 @@ impl Cluster {
                 continue;
             };
             if !self.had_mark(workload, &key, mark, &workloads.reloading).await? {
-                break;
+                match consumer.restarter {
+                    Restarter::Tandem => break,
+                    // Perhaps it is not restarted now, and then the next one is.
+                    Restarter::Reloader => continue,
+                }
             }
             consumer.reverted = true;
             let told = words(&self.namespace, consumer, workload, delivered_at);
