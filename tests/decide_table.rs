@@ -22,6 +22,8 @@ mod after_flip;
 mod before_flip;
 #[path = "decide_table/fixtures.rs"]
 mod fixtures;
+#[path = "decide_table/headroom.rs"]
+mod headroom;
 #[path = "decide_table/idle.rs"]
 mod idle;
 #[path = "decide_table/rules.rs"]
@@ -41,6 +43,7 @@ fn table() -> Vec<Row> {
         before_flip::rows(),
         after_flip::rows(),
         store::rows(),
+        headroom::rows(),
     ]
     .into_iter()
     .flatten()
@@ -101,8 +104,8 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 /// Fails to compile when a variant is added, and then fails until a row expects it.
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
-    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 8]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 17]);
+    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 9]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 18]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -161,6 +164,7 @@ fn query(query: Query) -> usize {
         Query::Previous => 3,
         Query::Consumers => 4,
         Query::Sessions => 5,
+        Query::Room => 8,
         Query::Store => 6,
         Query::Operator => 7,
     }
@@ -212,5 +216,6 @@ fn reason(why: &Waiting) -> usize {
         Waiting::NotRetired => 14,
         Waiting::StoreChanged(_) => 15,
         Waiting::Sync { .. } => 16,
+        Waiting::Room(_) => 17,
     }
 }

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use crate::api::RotationPolicy;
 use crate::machine::facts::{
-    Consumer, Facts, Finding, Login, OperatorSeen, Preflight, Previous, Refused, SecretSeen, Sessions,
+    Consumer, Facts, Finding, Login, OperatorSeen, Preflight, Previous, Refused, Room, SecretSeen, Sessions,
     StoreSeen,
 };
 use crate::machine::project::Projection;
@@ -79,6 +79,8 @@ pub enum Seen {
     Previous(Previous),
     /// To [`Query::Consumers`].
     Consumers(Vec<Consumer>),
+    /// To [`Query::Room`].
+    Room(Result<Room, Finding>),
     /// To [`Query::Sessions`].
     Sessions(Sessions),
 }
@@ -194,6 +196,7 @@ impl Facts {
             Seen::Pending(login) => self.pending = Some(login),
             Seen::Previous(previous) => self.previous = Some(previous),
             Seen::Consumers(consumers) => self.consumers = Some(consumers),
+            Seen::Room(room) => self.room = Some(room),
             Seen::Sessions(sessions) => self.sessions = Some(sessions),
         }
     }

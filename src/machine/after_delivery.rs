@@ -68,7 +68,7 @@ impl Pass<'_> {
         if behind.is_empty() {
             return None;
         }
-        let rolling = behind.iter().filter(|c| c.marked).count();
+        let rolling = behind.iter().filter(|c| is_rolling(c)).count();
         let unmarked = behind
             .iter()
             .find(|c| !c.marked && !c.reverted && matches!(c.reference.kind, ConsumerKind::Workload(_)));
@@ -77,15 +77,26 @@ impl Pass<'_> {
         } else {
             Phase::Restarted
         };
-        match unmarked {
-            Some(next) if rolling < self.policy.restart.max_concurrent => Some(Decision::act(
+        let next = unmarked.filter(|_| rolling < self.policy.restart.max_concurrent);
+        let crowded = match next.map(|next| self.crowded(consumers, next)) {
+            Some(Err(first)) => return Some(first),
+            Some(Ok(crowded)) => crowded,
+            None => None,
+        };
+        let until = later(self.now, pace(self.now.duration_since(delivered_at)));
+        match (next, crowded) {
+            (Some(next), None) => Some(Decision::act(
                 phase,
                 Action::Restart {
                     consumer: next.reference.clone(),
                     uid: next.uid.clone(),
                 },
             )),
-            Some(_) | None => {
+            // Those that run will make room, or say themselves why they do not.
+            (Some(_), Some(crowded)) if rolling == 0 => {
+                Some(Decision::wait(phase, until, Waiting::Room(crowded)))
+            }
+            (Some(_) | None, _) => {
                 let overdue = self.now.duration_since(delivered_at) > self.policy.restart.timeout;
                 let behind = behind
                     .iter()
@@ -95,7 +106,6 @@ impl Pass<'_> {
                         obstacle: c.obstacle.clone(),
                     })
                     .collect();
-                let until = later(self.now, pace(self.now.duration_since(delivered_at)));
                 Some(Decision::wait(phase, until, Waiting::Rollout { behind, overdue }))
             }
         }
@@ -194,4 +204,9 @@ impl Pass<'_> {
         }
         Decision::act(Phase::Retired, self.record(Entry::Finish, None))
     }
+}
+
+/// Whether its pods are being replaced now.
+pub(super) fn is_rolling(consumer: &Consumer) -> bool {
+    consumer.marked && !consumer.old_pods.is_empty()
 }

@@ -28,6 +28,8 @@ pub struct Facts {
     pub previous: Option<Previous>,
     /// The workloads and pods that use the credential.
     pub consumers: Option<Vec<Consumer>>,
+    /// Connections that the server has room for.
+    pub room: Option<Result<Room, Finding>>,
     /// Sessions of the retiring user.
     pub sessions: Option<Sessions>,
     /// The server has accepted the pending verifier in this turn.
@@ -197,8 +199,30 @@ pub struct Consumer {
     pub old_pods: Vec<String>,
     /// Pods that hold the new credential and are ready.
     pub ready: u32,
+    /// The most pods more than usual that its restart brings for a time.
+    pub surge: u32,
     /// Why its rollout does not go on, in its own words: paused, `OnDelete`, a pod that does not start.
     pub obstacle: Option<String>,
+}
+
+/// How many connections there are, and how many there can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// What the next connection with the pending credential meets.
+    pub limits: Vec<Limit>,
+    /// Connections of both users now.
+    pub connections: u32,
+}
+
+/// A limit of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What it is, for people.
+    pub what: String,
+    /// Connections that it allows.
+    pub most: u32,
+    /// Connections that it counts now.
+    pub used: u32,
 }
 
 /// Sessions of the retiring user.
@@ -286,13 +310,14 @@ impl Facts {
                 next.terminated = false;
             }
             Action::Terminate { .. } => next.terminated = true,
+            // What is about to be added to it is counted with the rollouts that run.
+            Action::Restart { .. } => next.room.clone_from(&self.room),
             Action::Record {
                 entry: Entry::Adopt | Entry::Reschedule | Entry::Deliver | Entry::Withdraw | Entry::RollOut,
                 ..
             }
             | Action::Flip { .. }
-            | Action::Sync { .. }
-            | Action::Restart { .. } => {}
+            | Action::Sync { .. } => {}
         }
         next
     }

@@ -19,6 +19,7 @@
 mod after_delivery;
 pub mod decide;
 pub mod facts;
+mod headroom;
 pub mod invariant;
 pub mod journal;
 mod pace;

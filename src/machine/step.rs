@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::facts::{Finding, Laggard};
+use super::facts::{Finding, Laggard, Limit};
 use super::journal::Journal;
 use super::phase::Phase;
 use crate::api::spec::RetireMode;
@@ -72,6 +72,8 @@ pub enum Query {
     Previous,
     /// Which pods use the credential, and which of them are old?
     Consumers,
+    /// How many more connections does the server have room for?
+    Room,
     /// Which sessions does the retiring user have?
     Sessions,
 }
@@ -229,6 +231,8 @@ pub enum Waiting {
         /// It takes longer than `restart.timeout`.
         overdue: bool,
     },
+    /// Room for the connections of the next rollout.
+    Room(Crowded),
     /// Sessions of the retiring user.
     Sessions {
         /// Who is left.
@@ -242,6 +246,19 @@ pub enum Waiting {
     RetireAfter(Timestamp),
     /// The old password was replaced and still logs in.
     NotRetired,
+}
+
+/// A rollout for which the server has too little room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crowded {
+    /// The consumer that is next.
+    pub consumer: ConsumerRef,
+    /// Pods more than usual that it brings, with those of the rollouts that run.
+    pub pods: u32,
+    /// Connections that a pod has, in the mean.
+    pub each: u32,
+    /// What they meet.
+    pub limit: Limit,
 }
 
 /// A consumer that still has old pods.

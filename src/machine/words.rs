@@ -1,6 +1,6 @@
 //! Sentences for the person on call: what happened, to which object, and the next command to type.
 
-use super::step::{Behind, Waiting};
+use super::step::{Behind, Crowded, Waiting};
 use crate::api::{self, journal_name};
 use crate::policy::{Policy, Route};
 
@@ -164,6 +164,19 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
             format!(
                 "both credentials stay valid until no pod holds the old one: {}",
                 behind_words(namespace, behind)
+            ),
+        ),
+        Waiting::Room(Crowded {
+            consumer,
+            pods,
+            each,
+            limit,
+        }) => (
+            "WaitingForRoom",
+            Weight::Trouble,
+            format!(
+                "a restart of {consumer} brings up to {pods} pods more for a time, with some {each} connections each, and {} allows {}, of which {} are taken. Both credentials stay valid. Raise it, let fewer be idle, or lower the rollout's maxSurge; or restart it yourself, at your risk: kubectl -n {namespace} rollout restart {consumer}",
+                limit.what, limit.most, limit.used
             ),
         ),
         Waiting::Sessions { laggards, overdue } => {

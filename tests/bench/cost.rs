@@ -8,6 +8,7 @@
     reason = "a benchmark prints, and fails by panicking"
 )]
 
+mod resident;
 #[allow(
     dead_code,
     reason = "the scene of the cluster tests, of which a benchmark needs less"
@@ -15,11 +16,10 @@
 #[path = "../cluster/scene.rs"]
 mod scene;
 
-use std::fs;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -30,6 +30,7 @@ use tandem::machine::{Facts, Journal, Loaded, decide};
 use tandem::policy::Policy;
 use tandem_lab::{ADMIN_SECRET, CA_CONFIG_MAP, Lab};
 
+use resident::resident;
 use scene::Scene;
 
 const QUIET_FOR: Duration = Duration::from_secs(1);
@@ -216,24 +217,4 @@ fn policy(scene: &Scene, i: usize) -> Value {
             "delivery": {"secret": {"name": format!("many-{i}")}},
         }
     })
-}
-
-/// Resident memory of the one controller that runs, in KiB.
-fn resident() -> Result<u64> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").context("cannot read /proc")? {
-        let path = entry?.path();
-        let Ok(line) = fs::read(path.join("cmdline")) else {
-            continue;
-        };
-        if line.starts_with(b"/lab/bin/tandem\0run") {
-            let status = fs::read_to_string(path.join("status")).unwrap_or_default();
-            let rss = status
-                .lines()
-                .find_map(|l| l.strip_prefix("VmRSS:"))
-                .and_then(|l| l.split_whitespace().next());
-            found.extend(rss.and_then(|kib| kib.parse::<u64>().ok()));
-        }
-    }
-    found.into_iter().max().context("no controller runs")
 }

@@ -130,6 +130,22 @@ fn fm12_a_policy_deleted_in_the_middle_leaves_everybody_able_to_log_in() {
 }
 
 #[test]
+fn fm43_rights_that_are_gone_hold_up_no_deletion() {
+    tandem_lab::run(|lab| async move {
+        let scene = Scene::new(&lab, "rightless", json!({})).await?;
+        let before = scene.credential().await?;
+        lab.kubectl(&["-n", scene.namespace(), "delete", "rolebindings", "--all"])?;
+        scene.policies.delete(POLICY, &DeleteParams::default()).await?;
+        eventually("the policy to be gone", LIMIT, async || {
+            Ok(scene.policies.get_opt(POLICY).await?.is_none().then_some(()))
+        })
+        .await?;
+        ensure!(scene.logs_in(&before).await, "the credential was changed");
+        Ok(())
+    });
+}
+
+#[test]
 fn fm13_a_policy_edited_in_the_middle_ends_on_its_snapshot() {
     tandem_lab::run(|lab| async move {
         let scene = Scene::new(&lab, "edited", json!({"spec": {"retire": {"after": "4s"}}})).await?;

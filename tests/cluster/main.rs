@@ -11,6 +11,7 @@ mod failure_modes;
 )]
 #[path = "../sim/happy.rs"]
 mod happy;
+mod headroom;
 mod killed;
 mod leaks;
 mod rights;

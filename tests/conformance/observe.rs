@@ -78,9 +78,11 @@ pub(crate) fn seen(seen: &Seen) -> String {
         Seen::Pending(Login::WrongPassword) => "wrong password".to_owned(),
         Seen::Pending(Login::Refused(_)) | Seen::Previous(Previous::Refused) => "refused".to_owned(),
         Seen::Previous(Previous::Unknown) => "unknown".to_owned(),
-        Seen::Previous(Previous::Unreachable(_)) | Seen::Sessions(Sessions::Unreachable(_)) => {
-            "unreachable".to_owned()
-        }
+        // What it is differs from world to world; the table tells what is made of it.
+        Seen::Room(Ok(_)) => "room is known".to_owned(),
+        Seen::Previous(Previous::Unreachable(_))
+        | Seen::Room(Err(_))
+        | Seen::Sessions(Sessions::Unreachable(_)) => "unreachable".to_owned(),
         Seen::Consumers(consumers) => {
             let mut said: Vec<_> = consumers
                 .iter()

@@ -1,7 +1,7 @@
 //! The database, its users and their sessions, and the pods.
 
 use serde_json::json;
-use tandem::machine::Query::{Consumers, Pending, Preflight, Previous, Secret, Sessions};
+use tandem::machine::Query::{Consumers, Pending, Preflight, Previous, Room, Secret, Sessions};
 use tandem::machine::step::Entry::RollOut;
 
 use crate::place::Change::{
@@ -79,6 +79,7 @@ fn sessions_are_counted_and_ended_and_a_poll_that_fails_ends_the_quiet() {
             (Record(RollOut), "done"),
             (Load, ROLLED_OUT),
             (Look(Secret), DELIVERED),
+            (Look(Room), "room is known"),
             (Look(Sessions), "0 left, quiet 1"),
             (Look(Sessions), "0 left, quiet 2"),
             (Then(OpenSession), ""),
@@ -98,6 +99,7 @@ fn sessions_are_counted_and_ended_and_a_poll_that_fails_ends_the_quiet() {
             (Then(DatabaseDown), ""),
             (Look(Secret), DELIVERED),
             (Look(Sessions), "unreachable"),
+            (Look(Room), "unreachable"),
             (Look(Pending), "refused"),
             (Look(Previous), "unreachable"),
             (Look(Preflight), "app_b, blocked, server unknown"),

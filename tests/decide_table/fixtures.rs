@@ -599,6 +599,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
         reverted: false,
         old_pods: vec![format!("{name}-1")],
         ready: 0,
+        surge: 0,
         obstacle: None,
     }
 }
@@ -626,6 +627,7 @@ impl ConsumerVerbs for Consumer {
         Self {
             old_pods: Vec::new(),
             ready: 1,
+            surge: 0,
             ..self
         }
     }

@@ -13,6 +13,7 @@ mod logins;
 mod mishaps;
 mod proxy;
 mod rights;
+mod room;
 mod scene;
 mod secrecy;
 mod sessions;

@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use tandem::machine::facts::{
-    Consumer, Delivered, Identity, Login, OperatorSeen, Preflight, Previous, Quiet, Refused, SecretSeen,
-    Sessions, StoreSeen,
+    Consumer, Delivered, Finding, Identity, Limit, Login, OperatorSeen, Preflight, Previous, Quiet, Refused,
+    Room, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::invariant::permits;
 use tandem::machine::journal::Landing;
@@ -140,17 +140,33 @@ fn logins() -> impl Strategy<Value = Login> {
 }
 
 fn consumers() -> impl Strategy<Value = Vec<Consumer>> {
-    let one = (any::<bool>(), any::<bool>(), 0..5_u8).prop_map(|(marked, renewed, kind)| {
-        let consumer = match kind {
-            0 => consumer(ConsumerKind::Job, "job"),
-            1 => consumer(ConsumerKind::Pod, "pod"),
-            2 if !marked => deployment("undone").reverted(),
-            _ => deployment("web"),
-        };
-        let consumer = if marked { consumer.marked() } else { consumer };
-        if renewed { consumer.renewed() } else { consumer }
-    });
+    let one =
+        (any::<bool>(), any::<bool>(), 0..5_u8, any::<u32>()).prop_map(|(marked, renewed, kind, surge)| {
+            let consumer = match kind {
+                0 => consumer(ConsumerKind::Job, "job"),
+                1 => consumer(ConsumerKind::Pod, "pod"),
+                2 if !marked => deployment("undone").reverted(),
+                _ => Consumer {
+                    surge,
+                    ..deployment("web")
+                },
+            };
+            let consumer = if marked { consumer.marked() } else { consumer };
+            if renewed { consumer.renewed() } else { consumer }
+        });
     prop_oneof![1 => Just(Vec::new()), 2 => prop::collection::vec(one, 0..4)]
+}
+
+fn rooms() -> impl Strategy<Value = Result<Room, Finding>> {
+    let room = |(most, used, connections)| {
+        let what = "max_connections".to_owned();
+        let limits = vec![Limit { what, most, used }];
+        Room { limits, connections }
+    };
+    prop_oneof![
+        1 => Just(Err(trouble())),
+        4 => any::<(u32, u32, u32)>().prop_map(move |numbers| Ok(room(numbers))),
+    ]
 }
 
 fn sessions() -> impl Strategy<Value = Sessions> {
@@ -180,6 +196,7 @@ prop_compose! {
         pending in prop::option::weighted(0.9, logins()),
         previous in prop::option::of(pasts()),
         consumers in prop::option::weighted(0.9, consumers()),
+        room in prop::option::weighted(0.9, rooms()),
         sessions in prop::option::weighted(0.9, sessions()),
         done in prop::array::uniform4(prop::bool::weighted(0.3)),
         refused in prop::option::weighted(0.1, prop_oneof![
@@ -189,7 +206,7 @@ prop_compose! {
     ) -> Facts {
         let [altered, proposed, retired, terminated] = done;
         Facts {
-            secret, store, operator, preflight, pending, previous, consumers, sessions,
+            secret, store, operator, preflight, pending, previous, consumers, room, sessions,
             altered, proposed, retired, terminated, refused,
         }
     }
@@ -231,6 +248,7 @@ proptest! {
                 Pending => facts.pending.is_some(),
                 Previous => facts.previous.is_some(),
                 Consumers => facts.consumers.is_some(),
+                Room => facts.room.is_some(),
                 Sessions => facts.sessions.is_some(),
             };
             prop_assert!(!known, "{query:?}");

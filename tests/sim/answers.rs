@@ -3,7 +3,7 @@
 use tandem::effects::{Error, Fresh, Seen};
 use tandem::machine::facts::{
     Asked, Consumer, Delivered, Finding, Identity, Laggard, Login, OperatorSeen, Preflight, Previous, Quiet,
-    SecretSeen, Sessions, StoreSeen,
+    Room, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::journal::Landing;
 use tandem::machine::project::ACTIVE_LOGIN_FAILED;
@@ -131,6 +131,12 @@ pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query)
                 .collect();
             Seen::Consumers(seen)
         }
+        // There is always room here: no login depends on it.
+        Query::Room if !state.database.up => Seen::Room(Err(unreachable())),
+        Query::Room => Seen::Room(Ok(Room {
+            limits: Vec::new(),
+            connections: 0,
+        })),
         Query::Sessions => {
             let (number, _) = view.pending().ok_or_else(no_rotation)?;
             let (user, _) = view.retiring().ok_or_else(no_rotation)?;
@@ -344,6 +350,7 @@ fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
                 reverted: workload.mark != Some(mark) && workload.taken_back == Some(mark),
                 old_pods: (0..old).map(|i| format!("{}-{i}", workload.name)).collect(),
                 ready: u32::try_from(workload.pods.len() - old).unwrap(),
+                surge: 0,
                 obstacle: None,
             }
         })

@@ -346,7 +346,7 @@ impl<M: Mind> World for Hands<'_, M> {
             Query::Secret | Query::Preflight => self.shown(|now, old| now.secret == old.secret),
             Query::Store | Query::Operator => self.shown(|now, old| now.source == old.source),
             Query::Consumers => self.shown(|now, old| now.workloads == old.workloads),
-            Query::Pending | Query::Previous | Query::Sessions => {
+            Query::Pending | Query::Previous | Query::Room | Query::Sessions => {
                 self.arrive(Point::Probe);
                 Arc::new(self.state.cluster.clone())
             }

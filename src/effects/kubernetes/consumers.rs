@@ -15,6 +15,7 @@ use super::Cluster;
 use super::argo::Rollout;
 use super::obstacles::obstacle;
 use super::owners::{Owner, Owners, Workload, name};
+use super::surge::surge;
 use super::uses::uses;
 use crate::api::restart_key;
 use crate::effects::Error;
@@ -118,6 +119,7 @@ impl Workloads {
                         )
                     })
                     .flatten(),
+                surge: group.owner.workload.map_or(0, surge),
                 reference,
             }
         })

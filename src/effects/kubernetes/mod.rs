@@ -36,6 +36,7 @@ pub mod references;
 mod reverts;
 pub mod rollout;
 pub mod secret;
+mod surge;
 mod uses;
 mod wire;
 

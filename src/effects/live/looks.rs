@@ -9,7 +9,7 @@ use crate::effects::postgres::{self, Credential, Server, Wanted};
 use crate::effects::store::{Document, Store as _, rotation_of};
 use crate::effects::{Error, World as _, neighbours};
 use crate::machine::facts::{
-    Consumer, Finding, Login, OperatorSeen, Preflight, Previous, SecretSeen, Sessions, StoreSeen,
+    Consumer, Finding, Login, OperatorSeen, Preflight, Previous, Room, SecretSeen, Sessions, StoreSeen,
 };
 use crate::machine::journal::Landing;
 use crate::machine::poll_interval;
@@ -239,6 +239,16 @@ impl Live<'_> {
         })
     }
 
+    pub(super) async fn room(&self, policy: &Policy) -> Result<Result<Room, Finding>, Error> {
+        let (_, rotation, _) = self.running()?;
+        Ok(match self.administered(policy).await? {
+            Ok((server, admin)) => {
+                postgres::room(&server, &admin, (&rotation.pending, &rotation.retiring)).await
+            }
+            Err(finding) => Err(finding),
+        })
+    }
+
     pub(super) async fn sessions(&self, policy: &Policy) -> Result<Sessions, Error> {
         let (journal, rotation, _) = self.running()?;
         let counted = match self.administered(policy).await {
@@ -284,7 +294,7 @@ fn names_stranger(policy: &Policy, source: &StoredSecret, user: &str) -> Finding
         blocks: true,
         reason: "StoreNamesStranger",
         message: format!(
-            "secret {id} in region {region} names the user {user:?} under its property {key}, which is none of {} and {}. Put the credential that the applications use now there: aws secretsmanager put-secret-value --region {region} --secret-id {id}",
+            "secret {id} in region {region} names the user {user:?} under its property {key}, which is none of {} and {}. Put the credential that the applications use now there, beside all other properties: aws secretsmanager put-secret-value --region {region} --secret-id {id} --secret-string file://secret.json",
             policy.pair.0,
             policy.pair.1,
             id = source.id,
@@ -322,7 +332,7 @@ fn unusable_administrator(policy: &Policy, problem: &str) -> Finding {
             secret = keys.secret,
         ),
         Admin::Stored(source) => format!(
-            "secret {} in region {} names no possible administrator: {problem}. Put the right user name under its property {}: aws secretsmanager put-secret-value --region {} --secret-id {}",
+            "secret {} in region {} names no possible administrator: {problem}. Put the right user name under its property {}, beside all others: aws secretsmanager put-secret-value --region {} --secret-id {} --secret-string file://secret.json",
             source.id, source.region, source.username_key, source.region, source.id
         ),
     };

@@ -133,6 +133,7 @@ impl World for Live<'_> {
             Query::Pending => Seen::Pending(self.pending_login(policy).await?),
             Query::Previous => Seen::Previous(self.previous_login(policy).await?),
             Query::Consumers => Seen::Consumers(self.consumers(policy).await?),
+            Query::Room => Seen::Room(self.room(policy).await?),
             Query::Sessions => Seen::Sessions(self.sessions(policy).await?),
         })
     }
@@ -226,15 +227,22 @@ fn delivers(action: &Action) -> bool {
 }
 
 impl Live<'_> {
-    /// Tells what a policy leaves behind when it is deleted, and forgets it.
-    ///
-    /// # Errors
-    /// When the Event could not be published; the policy is kept until it could.
-    pub async fn farewell(&mut self, object: &RotationPolicy) -> Result<(), Error> {
+    /// Tells what a policy leaves behind when it is deleted, and forgets it. What cannot be read is not told, and holds
+    /// up no deletion: the rights in a namespace often go together with its policies.
+    pub async fn farewell(&mut self, object: &RotationPolicy) {
         let uid = object.uid().unwrap_or_default();
-        let running = match self.cluster.journal(&self.name, &uid).await?.loaded {
-            Loaded::Valid(journal) => journal.rotation,
-            Loaded::Absent | Loaded::Corrupt(_) => None,
+        let running = match self
+            .cluster
+            .journal(&self.name, &uid)
+            .await
+            .map(|read| read.loaded)
+        {
+            Ok(Loaded::Valid(journal)) => journal.rotation,
+            Ok(Loaded::Absent | Loaded::Corrupt(_)) => None,
+            Err(error) => {
+                tracing::warn!(%error, "deleted without a look at its journal");
+                None
+            }
         };
         if let Some(rotation) = running {
             let note = format!(
@@ -254,7 +262,6 @@ impl Live<'_> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&uid);
-        Ok(())
     }
 
     fn rotation(&self) -> Option<(&Journal, &Rotation)> {

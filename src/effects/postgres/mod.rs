@@ -11,6 +11,7 @@
 //! | `roles.rs` | change a role, fenced |
 //! | `hush.rs` | what would write a verifier somewhere |
 //! | `sessions.rs` | who is still connected, and ending that |
+//! | `room.rs` | how many more can connect |
 //! | `preflight.rs` | everything that a rotation will need |
 //! | `pair.rs` | how the two users differ |
 //!
@@ -23,6 +24,7 @@ mod pair;
 mod preflight;
 mod probe;
 mod roles;
+mod room;
 mod server;
 mod sessions;
 mod verifier;
@@ -32,6 +34,7 @@ pub use classify::{Failure, Silence, Verdict};
 pub use preflight::{Wanted, preflight};
 pub use probe::{login, previous};
 pub use roles::{Change, change};
+pub use room::room;
 pub use server::{Credential, Server};
 pub use sessions::{sessions, terminate};
 pub use verifier::{Malformed, Verifier};

@@ -106,7 +106,7 @@ pub async fn terminate(
 }
 
 /// A session of the administrator, on a primary: sessions on a standby are not seen from elsewhere.
-async fn administer(server: &Server, admin: &Credential) -> Result<Session, Finding> {
+pub(super) async fn administer(server: &Server, admin: &Credential) -> Result<Session, Finding> {
     let until = Instant::now() + LIMIT;
     let failed = |failure: Failure| failure.finding(server, &admin.user);
     let mut session = Session::open(server, admin, Purpose::Administer, until)
@@ -120,14 +120,14 @@ async fn administer(server: &Server, admin: &Credential) -> Result<Session, Find
 }
 
 /// A role's number, and the server's time.
-struct Role {
-    oid: u32,
+pub(super) struct Role {
+    pub(super) oid: u32,
     clock: i64,
 }
 
 /// Looks the role up. One that was dropped or renamed has no sessions under its name, and that must not pass for
 /// drained.
-async fn role(
+pub(super) async fn role(
     session: &mut Session,
     server: &Server,
     user: &RoleName,

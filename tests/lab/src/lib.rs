@@ -24,6 +24,7 @@
 //! | `controller` | a build of Tandem itself, deployed as `deploy/base` says |
 //! | `eso` | the External Secrets Operator, one of its own for each namespace that wants one |
 //! | `argo` | Argo Rollouts, likewise |
+//! | `reloader` | Stakater Reloader: a double of it, or the real one |
 //! | `aws` | AWS Secrets Manager, emulated |
 //! | `audit` | what was asked of the API server, and by whom |
 //! | `process` | a program of the machine that runs beside the test |
@@ -48,6 +49,7 @@
 //! | `controllers/<namespace>/` | a controller's own directory, with the log of each of its pods |
 //! | `eso/<namespace>/` | an operator's own directory, with `operator.log` |
 //! | `argo/<namespace>/` | the same of Argo Rollouts, with `controller.log` |
+//! | `reloader/<namespace>/` | the log of each Reloader of a namespace |
 //! | `bin/<build>/` | programs of ours that pods run |
 //!
 //! What is expensive is made once for each user and kept in the cache directory: the Go programs, for each content of
@@ -72,6 +74,7 @@ mod postgres;
 mod process;
 mod progress;
 mod random;
+mod reloader;
 mod run;
 mod supervise;
 mod tally;
@@ -94,6 +97,7 @@ pub use poll::eventually;
 pub use postgres::{
     ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Postgres, PostgresOptions, Stage, Stop,
 };
+pub use reloader::{Reloader, ReloaderDouble, ReloaderOptions};
 pub use run::{run, within};
 pub use supervise::{Depth, supervise};
 pub use tally::{Count, Doing, Failure, Tally};
