@@ -105,6 +105,7 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
         identity: None,
         rejected: 0,
         delivered: None,
+        first: None,
         rolled_out_at: None,
     });
     record(Phase::Delivered, Entry::Recover, next)
@@ -208,12 +209,13 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
     if opens > now {
         return Decision::wait(Phase::Prepared, opens, Waiting::Window(opens));
     }
-    stage(policy, journal, preflight, active, trigger, now)
+    stage(policy, journal, facts, preflight, active, trigger, now)
 }
 
 fn stage(
     policy: &Policy,
     journal: &Journal,
+    facts: &Facts,
     preflight: &Preflight,
     active: &RoleName,
     trigger: Trigger,
@@ -243,6 +245,7 @@ fn stage(
         identity: preflight.identity.clone(),
         rejected: 0,
         delivered: None,
+        first: replaced(facts),
         rolled_out_at: None,
     });
     Decision::act(
@@ -252,6 +255,20 @@ fn stage(
             next: Box::new(next),
         },
     )
+}
+
+/// What the first delivery is made over: the Secret's version as it is seen now. A landing is known by the part of it
+/// that counts the versions.
+fn replaced(facts: &Facts) -> Option<String> {
+    match &facts.secret {
+        Some(SecretSeen::Present { version, .. }) => {
+            let counted = version
+                .rsplit_once('/')
+                .map_or(version.as_str(), |(_, counted)| counted);
+            Some(counted.to_owned())
+        }
+        Some(SecretSeen::Missing) | None => None,
+    }
 }
 
 /// What asks for a rotation now, and when the schedule does so next.

@@ -8,7 +8,7 @@ use tandem::api::RotationPolicy;
 use tandem::api::spec::{OnActiveSessions, RestartMode, RetireMode, TargetKind};
 use tandem::machine::facts::{
     Asked, Consumer, Delivered, Finding, Identity, Laggard, Login, OperatorSeen, Preflight, Previous, Quiet,
-    Refused, SecretSeen, Sessions, StoreSeen,
+    Refused, Restarter, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::journal::{Finished, Landing, Rotation, ScheduleMark, Trigger};
 use tandem::machine::step::{Behind, Entry, Waiting};
@@ -82,6 +82,7 @@ pub(crate) trait PolicyVerbs {
     fn nightly_window(self) -> Self;
     fn at_once(self, workloads: usize) -> Self;
     fn restarting_nothing(self) -> Self;
+    fn restarted_by(self, mode: RestartMode) -> Self;
     fn keeping_the_old_for(self, after: SignedDuration) -> Self;
     fn terminating(self) -> Self;
     fn taking_the_login(self) -> Self;
@@ -137,6 +138,11 @@ impl PolicyVerbs for Policy {
 
     fn restarting_nothing(mut self) -> Self {
         self.restart.mode = RestartMode::None;
+        self
+    }
+
+    fn restarted_by(mut self, mode: RestartMode) -> Self {
+        self.restart.mode = mode;
         self
     }
 
@@ -213,6 +219,7 @@ pub(crate) fn running() -> Journal {
             identity: Some(server()),
             rejected: 0,
             delivered: None,
+            first: None,
             rolled_out_at: None,
         }),
         handled: Some("new".into()),
@@ -438,6 +445,7 @@ pub(crate) fn passed() -> Preflight {
     Preflight {
         active: Some(role(ACTIVE)),
         identity: Some(server()),
+        consumers: Vec::new(),
         findings: vec![warning()],
     }
 }
@@ -446,6 +454,7 @@ pub(crate) fn failed() -> Preflight {
     Preflight {
         active: Some(role(ACTIVE)),
         identity: None,
+        consumers: Vec::new(),
         findings: vec![trouble(), warning()],
     }
 }
@@ -596,6 +605,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
         },
         uid: format!("uid-of-{name}"),
         marked: false,
+        restarter: Restarter::Tandem,
         reverted: false,
         old_pods: vec![format!("{name}-1")],
         ready: 0,
@@ -606,6 +616,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
 
 pub(crate) trait ConsumerVerbs {
     fn marked(self) -> Self;
+    fn left(self) -> Self;
     fn reverted(self) -> Self;
     fn renewed(self) -> Self;
     fn stuck(self, obstacle: &str) -> Self;
@@ -614,6 +625,14 @@ pub(crate) trait ConsumerVerbs {
 impl ConsumerVerbs for Consumer {
     fn marked(self) -> Self {
         Self { marked: true, ..self }
+    }
+
+    /// Left to Reloader.
+    fn left(self) -> Self {
+        Self {
+            restarter: Restarter::Reloader,
+            ..self
+        }
     }
 
     fn reverted(self) -> Self {
@@ -754,6 +773,7 @@ pub(crate) fn restarts(consumer: &Consumer) -> Action {
     Action::Restart {
         consumer: consumer.reference.clone(),
         uid: consumer.uid.clone(),
+        form: consumer.restarter,
     }
 }
 

@@ -82,6 +82,7 @@ fn begin() -> Vec<Row> {
             identity: None,
             rejected: 0,
             delivered: None,
+            first: None,
             rolled_out_at: None,
         }),
         ..Journal::new(UID)
@@ -376,7 +377,11 @@ fn sync() -> Vec<Row> {
             through(),
             running(),
             flipped().secret(synced()),
-            records(Phase::Delivered, Entry::Deliver, landed),
+            records(
+                Phase::Delivered,
+                Entry::Deliver,
+                landed.with(|r| r.first = Some("41".into())),
+            ),
         ),
         row(
             "store, flipped: it carried it once, and does no more",

@@ -125,6 +125,7 @@ impl Scene {
             identity: None,
             rejected: 0,
             delivered: None,
+            first: None,
             rolled_out_at: None,
         });
         journal

@@ -121,6 +121,7 @@ fn preflights() -> impl Strategy<Value = Preflight> {
     (users(), any::<bool>(), any::<bool>()).prop_map(|(user, blocked, known)| Preflight {
         active: user.map(role),
         identity: known.then(server),
+        consumers: Vec::new(),
         findings: vec![if blocked { trouble() } else { warning() }],
     })
 }
@@ -140,8 +141,8 @@ fn logins() -> impl Strategy<Value = Login> {
 }
 
 fn consumers() -> impl Strategy<Value = Vec<Consumer>> {
-    let one =
-        (any::<bool>(), any::<bool>(), 0..5_u8, any::<u32>()).prop_map(|(marked, renewed, kind, surge)| {
+    let one = (any::<bool>(), any::<bool>(), any::<bool>(), 0..5_u8, any::<u32>()).prop_map(
+        |(marked, renewed, left, kind, surge)| {
             let consumer = match kind {
                 0 => consumer(ConsumerKind::Job, "job"),
                 1 => consumer(ConsumerKind::Pod, "pod"),
@@ -152,8 +153,10 @@ fn consumers() -> impl Strategy<Value = Vec<Consumer>> {
                 },
             };
             let consumer = if marked { consumer.marked() } else { consumer };
+            let consumer = if left { consumer.left() } else { consumer };
             if renewed { consumer.renewed() } else { consumer }
-        });
+        },
+    );
     prop_oneof![1 => Just(Vec::new()), 2 => prop::collection::vec(one, 0..4)]
 }
 

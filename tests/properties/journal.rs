@@ -28,6 +28,7 @@ prop_compose! {
         known in any::<bool>(),
         rejected in 0..8_u32,
         delivered in prop::option::of(times().prop_map(landing)),
+        first in prop::option::of("[0-9]{1,4}"),
         rolled_out_at in prop::option::of(times()),
     ) -> Rotation {
         let (pending, retiring) = if swapped { (ACTIVE, STANDBY) } else { (STANDBY, ACTIVE) };
@@ -40,6 +41,7 @@ prop_compose! {
             identity: known.then(server),
             rejected,
             delivered,
+            first,
             rolled_out_at,
         }
     }

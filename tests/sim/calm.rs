@@ -107,8 +107,12 @@ fn settle(
         *state = took.state;
         let after = key(state, false);
         // A wait that looks again and again and finds nothing new stands still; one for the operator only when it has
-        // outlasted every pause between two requests.
-        let patience = if state.cluster.source.is_some() { 60 } else { 12 };
+        // outlasted every pause between two requests, and one for Reloader when it has outlasted the time given to it.
+        let patience = if state.cluster.source.is_some() || state.cluster.reloader.is_some() {
+            60
+        } else {
+            12
+        };
         same = if after == before && took.writes.is_empty() {
             same + 1
         } else {
@@ -138,6 +142,7 @@ fn everything_happens(state: &mut State, moves: &mut Vec<Move>) -> Result<(), Br
             | Life::Gone { .. }
             | Life::Relogin { .. }
             | Life::Land(_)
+            | Life::Reload
             | Life::Finalize => true,
         });
         let Some(life) = next else { return Ok(()) };

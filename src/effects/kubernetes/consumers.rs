@@ -8,18 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Cluster;
 use super::argo::Rollout;
 use super::obstacles::obstacle;
 use super::owners::{Owner, Owners, Workload, name};
+use super::reloader::Reloading;
 use super::surge::surge;
 use super::uses::uses;
 use crate::api::restart_key;
 use crate::effects::Error;
-use crate::machine::facts::{Consumer, Finding};
+use crate::machine::facts::{Consumer, Finding, Restarter};
 use crate::policy::Policy;
 use crate::policy::target::{ConsumerKind, ConsumerRef, Target};
 
@@ -32,6 +33,7 @@ pub struct Workloads {
     pub(super) stateful_sets: Vec<StatefulSet>,
     pub(super) daemon_sets: Vec<DaemonSet>,
     pub(super) rollouts: Vec<Rollout>,
+    pub(super) reloading: Reloading,
 }
 
 /// What one consumer consists of.
@@ -63,44 +65,51 @@ impl Cluster {
             deployments,
             stateful_sets,
             daemon_sets,
+            reloading: Reloading::default(),
         })
     }
 }
 
 impl Workloads {
+    /// The same, with what is known of Reloader.
+    #[must_use]
+    pub fn beside(self, reloading: Reloading) -> Self {
+        Self { reloading, ..self }
+    }
+
     /// The consumers of a policy's Secret, and which of their pods may hold the credential from before the delivery.
     ///
-    /// A pod is new when it was created after the delivery, or when it carries the delivery's mark: a marked template
-    /// is younger than the delivery. Both times are the API server's and cut to the second, so within the second of
+    /// A pod is new when it was created after the delivery, or when it carries the delivery's mark, Tandem's or
+    /// Reloader's: a marked template is younger than the delivery. Both times are the API server's and cut to the second, so within the second of
     /// the delivery only the mark tells. Without the time of the delivery only marked pods are new.
     #[must_use]
     pub fn judge(&self, policy: &Policy, mark: &str, delivered_at: Option<Timestamp>) -> Vec<Consumer> {
         let key = restart_key(&policy.name);
-        let marked = |metadata: &ObjectMeta| {
-            metadata
-                .annotations
-                .as_ref()
+        let marked = |metadata: Option<&ObjectMeta>, spec: Option<&PodSpec>| {
+            let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref());
+            let own = annotations
                 .and_then(|all| all.get(&key))
-                .is_some_and(|value| value == mark)
+                .is_some_and(|value| value == mark);
+            own || self.reloading.marks(metadata, spec)
         };
         self.groups(policy, |pod| {
             let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
             let younger = created
                 .zip(delivered_at)
                 .is_some_and(|(created, delivered)| created > delivered);
-            younger || marked(&pod.metadata)
+            younger || marked(Some(&pod.metadata), pod.spec.as_ref())
         })
         .into_iter()
         .map(|(reference, group)| {
-            let template = group
-                .owner
-                .workload
-                .and_then(|workload| workload.template().metadata.as_ref());
+            let workload = group.owner.workload;
+            let template = workload.map(Workload::template);
             Consumer {
                 uid: group.owner.uid.clone(),
-                marked: template.is_some_and(marked)
-                    || matches!(group.owner.workload, Some(Workload::Rollout(rollout)) if rollout.is_restarted(delivered_at)),
+                marked: template
+                    .is_some_and(|template| marked(template.metadata.as_ref(), template.spec.as_ref()))
+                    || matches!(workload, Some(Workload::Rollout(rollout)) if rollout.is_restarted(delivered_at)),
                 reverted: false,
+                restarter: workload.map_or(Restarter::Tandem, |workload| self.reloading.restarter(workload)),
                 old_pods: group
                     .old
                     .iter()
@@ -215,11 +224,8 @@ impl Workloads {
         let targets: BTreeSet<ConsumerRef> = self
             .all()
             .filter(|workload| {
-                policy
-                    .restart
-                    .targets
-                    .iter()
-                    .any(|target| is_target(target, *workload))
+                let targets = &policy.restart.targets;
+                targets.iter().any(|target| is_target(target, *workload)) || self.reloading.names(*workload)
             })
             .map(|workload| Owner::from(workload).reference)
             .collect();
@@ -259,7 +265,7 @@ impl Workloads {
         self.all().find(named)
     }
 
-    fn all(&self) -> impl Iterator<Item = Workload<'_>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = Workload<'_>> {
         let deployments = self.deployments.iter().map(Workload::Deployment);
         let stateful_sets = self.stateful_sets.iter().map(Workload::StatefulSet);
         deployments

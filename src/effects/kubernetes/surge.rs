@@ -8,7 +8,7 @@ use super::owners::Workload;
 const DEPLOYMENT: &str = "25%";
 
 /// The most pods that a restart adds for a time. Where the old pod has to go first there is none: a `StatefulSet`,
-/// `Recreate`, `OnDelete`, and a Rollout, whose pods are evicted.
+/// `Recreate`, `OnDelete`, a `Rollout`.
 pub(super) fn surge(workload: Workload<'_>) -> u32 {
     match workload {
         Workload::Deployment(deployment) => {
@@ -30,6 +30,7 @@ pub(super) fn surge(workload: Workload<'_>) -> u32 {
             let nodes = set.status.as_ref().map_or(0, |s| s.desired_number_scheduled);
             most.map_or(0, |most| of(&most, natural(nodes)))
         }
+        // A restart of Argo Rollouts evicts.
         Workload::StatefulSet(_) | Workload::Rollout(_) => 0,
     }
 }

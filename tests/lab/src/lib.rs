@@ -23,8 +23,8 @@
 //! | `consumer`, `tally` | applications as pods, in all ways of using a Secret, and what they counted |
 //! | `controller` | a build of Tandem itself, deployed as `deploy/base` says |
 //! | `eso` | the External Secrets Operator, one of its own for each namespace that wants one |
-//! | `argo` | Argo Rollouts, likewise |
 //! | `reloader` | Stakater Reloader: a double of it, or the real one |
+//! | `argo` | Argo Rollouts, likewise |
 //! | `aws` | AWS Secrets Manager, emulated |
 //! | `audit` | what was asked of the API server, and by whom |
 //! | `process` | a program of the machine that runs beside the test |
@@ -48,8 +48,8 @@
 //! | `tally/<namespace>/<application>/` | what each run of each pod of an application counted |
 //! | `controllers/<namespace>/` | a controller's own directory, with the log of each of its pods |
 //! | `eso/<namespace>/` | an operator's own directory, with `operator.log` |
-//! | `argo/<namespace>/` | the same of Argo Rollouts, with `controller.log` |
 //! | `reloader/<namespace>/` | the log of each Reloader of a namespace |
+//! | `argo/<namespace>/` | the same of Argo Rollouts, with `controller.log` |
 //! | `bin/<build>/` | programs of ours that pods run |
 //!
 //! What is expensive is made once for each user and kept in the cache directory: the Go programs, for each content of

@@ -9,8 +9,12 @@
 )]
 
 mod contract;
+mod corner;
 mod given;
 mod installed;
+mod namespaces;
 mod observe;
 mod promptly;
+mod replicas;
 mod stage;
+mod webhook;
