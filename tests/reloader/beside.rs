@@ -64,6 +64,22 @@ impl Beside {
             scene.controller.service_account(),
         )?;
         lab.apply(Some(scene.namespace()), &rights).await?;
+        // The other scenes have a Reloader too, each for itself; whoever may not see so must reckon with them.
+        let (account, home) = (scene.controller.service_account(), scene.controller.namespace());
+        let name = format!("reloaders-{home}");
+        let get = |group: &str, resource: &str| json!({"apiGroups": [group], "resources": [resource], "verbs": ["get"]});
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name},
+            "rules": [get("apps", "deployments"), get("coordination.k8s.io", "leases")],
+        });
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": home}],
+        });
+        for object in [role, binding] {
+            lab.apply(None, &object.to_string()).await?;
+        }
         Ok(Self { scene, reloader })
     }
 

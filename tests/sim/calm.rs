@@ -177,7 +177,9 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
         return Ok(Some(Meddle::Resume));
     }
     // Whoever took a restart back is told that any other will do.
-    let taken_back = |w: &super::data::Workload| w.mark.is_none() && w.taken_back.is_some();
+    let taken_back = |w: &super::data::Workload| {
+        w.mark.is_none() && w.reloaded.is_none() && (w.taken_back.is_some() || w.undone.is_some())
+    };
     if matches!(reason, "WaitingForRollout" | "RolloutOverdue")
         && let Some(workload) = state.cluster.workloads.iter().position(taken_back)
     {

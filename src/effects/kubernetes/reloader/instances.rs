@@ -174,7 +174,12 @@ impl Cluster {
             }
         }
         if published.sight.covers(&namespace, &secret.metadata) {
-            instances.found.push(published.options);
+            // Whoever is known to run goes before one that is only reckoned with: its form is the one to write.
+            if matches!(life, Life::Runs) {
+                instances.found.insert(0, published.options);
+            } else {
+                instances.found.push(published.options);
+            }
             if !readable {
                 instances.doubts.push(Doubt::Unreadable { namespace: told });
             }
