@@ -341,6 +341,10 @@ pub fn meddles(state: &State) -> Vec<Meddle> {
         meddles.extend([Meddle::RevertSecret, Meddle::ReapplySecret]);
     }
     if let Some(reloader) = &state.cluster.reloader {
+        if is_busy(state) {
+            // Another takes its place at once, and does not know what it had seen.
+            meddles.push(Meddle::ReloaderUp);
+        }
         meddles.push(if reloader.up {
             Meddle::ReloaderDown
         } else {
