@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::controller::{self, Settings};
 use crate::manifest;
-use crate::manifest::rbac::ClusterObject;
+use crate::manifest::rbac::{ClusterObject, Instance};
 use crate::telemetry::logs::{self, Format};
 
 /// Rotates PostgreSQL credentials with two users that alternate.
@@ -70,6 +70,9 @@ struct Rbac {
     /// `clusterexternalsecrets/NAME` to ask it to sync; can be given several times.
     #[arg(long, value_name = "RESOURCE/NAME")]
     cluster_object: Vec<ClusterObject>,
+    /// Also the Deployment of an instance of Stakater Reloader, to see whether it runs; can be given several times.
+    #[arg(long, value_name = "NAMESPACE/DEPLOYMENT")]
+    reloader: Vec<Instance>,
     /// Namespace of the controller's service account.
     #[arg(long, default_value = "tandem-system")]
     account_namespace: String,
@@ -101,6 +104,7 @@ impl Args {
                 print(&manifest::rbac::rbac(
                     &policies,
                     &rbac.cluster_object,
+                    &rbac.reloader,
                     &rbac.account_namespace,
                     &rbac.account,
                 )?)

@@ -24,6 +24,7 @@ use sim::explore::{Explored, awake, explore};
 use sim::hands::{Point, take};
 use sim::happy::{HAPPY_WRITES, HAPPY_WRITES_THROUGH_A_STORE};
 use sim::mutants::MUTANTS;
+use sim::reloader::RELOADER_MUTANTS;
 use sim::roll_back_mutants::ROLL_BACK_MUTANTS;
 use sim::start::{fresh, starts, through_a_store};
 use sim::store_mutants::STORE_MUTANTS;
@@ -31,8 +32,8 @@ use tandem::controller::turn::Machine;
 
 /// Faults that strike in one history.
 const BUDGET: u8 = 2;
-/// The same of a rotation through a store, and of one that fails and is taken back, whose worlds are many times larger;
-/// mutants are looked for with two.
+/// The same of a rotation through a store, beside Reloader, or that fails and is taken back, whose worlds are many times
+/// larger; mutants are looked for with two.
 const LARGE_BUDGET: u8 = 1;
 
 #[test]
@@ -42,11 +43,8 @@ fn every_write_and_every_fault_ends_with_everybody_logged_in() {
             .into_iter()
             .map(|(name, start)| {
                 let fails = start.cluster.workloads.iter().any(|set| set.rejects.is_some());
-                let budget = if start.cluster.source.is_some() || fails {
-                    LARGE_BUDGET
-                } else {
-                    BUDGET
-                };
+                let large = start.cluster.source.is_some() || start.cluster.reloader.is_some() || fails;
+                let budget = if large { LARGE_BUDGET } else { BUDGET };
                 (name, scope.spawn(move || explore(&Machine, &start, budget)))
             })
             .collect();
@@ -69,14 +67,20 @@ fn every_write_and_every_fault_ends_with_everybody_logged_in() {
 fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
     let mut caught = 0;
     let mut missed = Vec::new();
-    let direct = MUTANTS.iter().chain(&ROLL_BACK_MUTANTS);
-    let direct = direct.map(|mutant| (mutant, false));
-    let stored = STORE_MUTANTS.iter().map(|mutant| (mutant, true));
-    for (mutant, through_a_store) in direct.chain(stored) {
+    let all = [
+        (World::Plain, MUTANTS.as_slice()),
+        (World::Plain, &ROLL_BACK_MUTANTS),
+        (World::Store, &STORE_MUTANTS),
+        (World::Reloader, &RELOADER_MUTANTS),
+    ];
+    let each = all
+        .iter()
+        .flat_map(|(world, mutants)| mutants.iter().map(|mutant| (*world, mutant)));
+    for (world, mutant) in each {
         let found = (0..=BUDGET).find_map(|budget| {
             starts()
                 .into_iter()
-                .filter(|(_, state)| state.cluster.source.is_some() == through_a_store)
+                .filter(|(_, state)| World::of(state) == world)
                 .find_map(|(start, state)| Some((start, explore(mutant, &state, budget).err()?)))
         });
         match found {
@@ -90,9 +94,28 @@ fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
     }
     println!(
         "{caught} of {} mutants caught",
-        MUTANTS.len() + ROLL_BACK_MUTANTS.len() + STORE_MUTANTS.len()
+        all.iter().map(|(_, mutants)| mutants.len()).sum::<usize>()
     );
     assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+/// In which worlds a mutant shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum World {
+    Plain,
+    Store,
+    Reloader,
+}
+
+impl World {
+    fn of(state: &State) -> Self {
+        let cluster = &state.cluster;
+        match (&cluster.source, &cluster.reloader) {
+            (Some(_), _) => Self::Store,
+            (None, Some(_)) => Self::Reloader,
+            (None, None) => Self::Plain,
+        }
+    }
 }
 
 /// The writes that the real process is killed at are those of the undisturbed rotation, and no others.

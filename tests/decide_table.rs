@@ -26,6 +26,8 @@ mod fixtures;
 mod headroom;
 #[path = "decide_table/idle.rs"]
 mod idle;
+#[path = "decide_table/reloader.rs"]
+mod reloader;
 #[path = "decide_table/roll_back.rs"]
 mod roll_back;
 #[path = "decide_table/rules.rs"]
@@ -44,6 +46,7 @@ fn table() -> Vec<Row> {
         idle::rows(),
         before_flip::rows(),
         after_flip::rows(),
+        reloader::rows(),
         store::rows(),
         roll_back::rows(),
         headroom::rows(),
@@ -108,7 +111,7 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
     let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 9]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 18]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 19]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -221,6 +224,7 @@ fn reason(why: &Waiting) -> usize {
         Waiting::NotRetired => 14,
         Waiting::StoreChanged(_) => 15,
         Waiting::Sync { .. } => 16,
-        Waiting::Room(_) => 17,
+        Waiting::Reloader { .. } => 17,
+        Waiting::Room(_) => 18,
     }
 }

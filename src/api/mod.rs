@@ -31,6 +31,10 @@ pub const ROLLOUTS_GROUP: &str = "argoproj.io";
 /// Annotation that asks External Secrets Operator to sync, on the `ExternalSecret` or on the `ClusterExternalSecret` that
 /// owns it: the one key that a `ClusterExternalSecret` passes on.
 pub const FORCE_SYNC: &str = "external-secrets.io/force-sync";
+/// `ConfigMap` in which every instance of Stakater Reloader publishes how it was started, in its own namespace.
+pub const RELOADER_META_INFO: &str = "reloader-meta-info";
+/// Lease of the instances of Reloader that share their work, in their namespace.
+pub const RELOADER_LEASE: &str = "stakater-reloader-lock";
 /// Type of the journal Secret.
 pub const JOURNAL_TYPE: &str = "tandem.dev/journal";
 

@@ -358,8 +358,11 @@ pub enum CatchUp {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RestartSpec {
-    /// `Auto` and `Controller`: Tandem restarts every workload whose pods use the Secret. `None`: the applications
-    /// read the Secret again by themselves, and the drain alone decides.
+    /// `Auto`: what a running Stakater Reloader restarts by its own rules is left to it, and restarted by Tandem in the
+    /// same form when that does not happen in time; every other workload whose pods use the Secret is restarted by
+    /// Tandem. `Reloader`: Tandem restarts nothing, and waits. `Controller`: Tandem restarts everything at once; where
+    /// Reloader does so too, pods are replaced twice. `None`: the applications read the Secret again by themselves,
+    /// and the drain alone decides.
     #[serde(default)]
     pub mode: RestartMode,
     /// Further workloads that use the credential without naming the Secret.
@@ -396,9 +399,11 @@ pub enum OnFailure {
 /// See [`RestartSpec::mode`].
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RestartMode {
-    /// Tandem sees to it that every consumer is restarted.
+    /// Tandem sees to it that every consumer is restarted, by Reloader where that runs and would do it.
     #[default]
     Auto,
+    /// Only Reloader restarts; Tandem waits for it.
+    Reloader,
     /// Tandem restarts every consumer itself.
     Controller,
     /// Nobody restarts anything.

@@ -99,7 +99,7 @@ pub struct ConsumerStatus {
     pub kind: String,
     /// Name of the object.
     pub name: String,
-    /// Who restarted it for this rotation, if anybody has.
+    /// Who restarts it; nobody does when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted_by: Option<String>,
     /// Pods, terminating ones included, that may still hold the old credential.

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::decide::refused;
-use super::facts::{Consumer, Finding, Previous, Sessions, StoreSeen};
+use super::facts::{Consumer, Finding, Previous, Restarter, Sessions, StoreSeen};
 use super::journal::{Landing, Rotation};
-use super::pace::{later, pace, poll_interval};
+use super::pace::{grace, later, pace, poll_interval};
 use super::phase::Phase;
 use super::rotation::Pass;
 use super::step::{Action, Behind, Decision, Entry, Query, Waiting};
@@ -76,16 +76,28 @@ impl Pass<'_> {
             Ok(no_way_back) => no_way_back,
             Err(decision) => return Some(decision),
         };
-        let rolling = behind.iter().filter(|c| c.marked).count();
-        let unmarked = behind
-            .iter()
-            .find(|c| !c.marked && !c.reverted && matches!(c.reference.kind, ConsumerKind::Workload(_)));
-        let phase = if unmarked.is_some() {
-            Phase::Delivered
-        } else {
-            Phase::Restarted
+        let rolling = behind.iter().filter(|c| is_rolling(c)).count();
+        let waits_for_mark = |c: &&&Consumer| {
+            !c.marked && !c.reverted && matches!(c.reference.kind, ConsumerKind::Workload(_))
         };
-        let next = unmarked.filter(|_| rolling < self.policy.restart.max_concurrent);
+        let unmarked: Vec<&Consumer> = behind.iter().filter(waits_for_mark).copied().collect();
+        let phase = if unmarked.is_empty() {
+            Phase::Restarted
+        } else {
+            Phase::Delivered
+        };
+        let all_left = consumers
+            .iter()
+            .filter(|c| c.restarter == Restarter::Reloader)
+            .count();
+        let stands_in = later(delivered_at, grace(all_left));
+        let (ours, left): (Vec<&Consumer>, Vec<&Consumer>) = unmarked
+            .into_iter()
+            .partition(|c| self.restarts(c.restarter, stands_in));
+        let next = ours
+            .first()
+            .copied()
+            .filter(|_| rolling < self.policy.restart.max_concurrent);
         let crowded = match next.map(|next| self.crowded(consumers, next)) {
             Some(Err(first)) => return Some(first),
             Some(Ok(crowded)) => crowded,
@@ -98,11 +110,26 @@ impl Pass<'_> {
                 Action::Restart {
                     consumer: next.reference.clone(),
                     uid: next.uid.clone(),
+                    form: next.restarter,
                 },
             )),
             // Those that run will make room, or say themselves why they do not.
             (Some(_), Some(crowded)) if rolling == 0 => {
                 Some(Decision::wait(phase, until, Waiting::Room(crowded)))
+            }
+            (None, _) if ours.is_empty() && !left.is_empty() => {
+                let only_reloader = self.policy.restart.mode == RestartMode::Reloader;
+                let why = Waiting::Reloader {
+                    left: left.iter().map(|c| c.reference.clone()).collect(),
+                    until: (!only_reloader).then_some(stands_in),
+                    overdue,
+                };
+                let until = if only_reloader {
+                    until
+                } else {
+                    until.min(stands_in)
+                };
+                Some(Decision::wait(phase, until, why))
             }
             (Some(_) | None, _) => {
                 let behind = behind
@@ -120,6 +147,15 @@ impl Pass<'_> {
                 };
                 Some(Decision::wait(phase, until, why))
             }
+        }
+    }
+
+    /// Whether it is for Tandem to restart a consumer now. Too early, in another's stead, would be a second rollout.
+    fn restarts(&self, restarter: Restarter, stands_in: Timestamp) -> bool {
+        match (self.policy.restart.mode, restarter) {
+            (RestartMode::Reloader | RestartMode::None, _) => false,
+            (RestartMode::Controller, _) | (RestartMode::Auto, Restarter::Tandem) => true,
+            (RestartMode::Auto, Restarter::Reloader) => self.now >= stands_in,
         }
     }
 

@@ -109,6 +109,7 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
         undoes: None,
         rejected: 0,
         delivered: None,
+        first: None,
         rolled_out_at: None,
     });
     record(Phase::Delivered, Entry::Recover, next)
@@ -215,12 +216,13 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
     if opens > now {
         return Decision::wait(Phase::Prepared, opens, Waiting::Window(opens));
     }
-    stage(policy, journal, preflight, active, trigger, now)
+    stage(policy, journal, facts, preflight, active, trigger, now)
 }
 
 fn stage(
     policy: &Policy,
     journal: &Journal,
+    facts: &Facts,
     preflight: &Preflight,
     active: &RoleName,
     trigger: Trigger,
@@ -252,6 +254,7 @@ fn stage(
         undoes: None,
         rejected: 0,
         delivered: None,
+        first: replaced(facts),
         rolled_out_at: None,
     });
     Decision::act(
@@ -261,6 +264,20 @@ fn stage(
             next: Box::new(next),
         },
     )
+}
+
+/// What the first delivery is made over: the Secret's version as it is seen now. A landing is known by the part of it
+/// that counts the versions.
+pub(super) fn replaced(facts: &Facts) -> Option<String> {
+    match &facts.secret {
+        Some(SecretSeen::Present { version, .. }) => {
+            let counted = version
+                .rsplit_once('/')
+                .map_or(version.as_str(), |(_, counted)| counted);
+            Some(counted.to_owned())
+        }
+        Some(SecretSeen::Missing) | None => None,
+    }
 }
 
 /// What asks for a rotation now, and when the schedule does so next.

@@ -124,6 +124,8 @@ pub struct Preflight {
     pub active: Option<RoleName>,
     /// The server, when the administrator could log in.
     pub identity: Option<Identity>,
+    /// Who uses the credential, before any of them is behind.
+    pub consumers: Vec<Consumer>,
     /// What was found, the blockers first.
     pub findings: Vec<Finding>,
 }
@@ -191,8 +193,10 @@ pub struct Consumer {
     pub reference: ConsumerRef,
     /// Uid, the guard of the restart.
     pub uid: String,
-    /// Its pod template carries this rotation's mark.
+    /// Its pod template carries this rotation's mark, whoever made it.
     pub marked: bool,
+    /// Who is expected to make it.
+    pub restarter: Restarter,
     /// It carried the mark, and somebody has taken it away again: it is not restarted against their will.
     pub reverted: bool,
     /// Pods, terminating ones included, that may hold the old credential.
@@ -214,6 +218,26 @@ pub enum Failing {
     Trouble,
     /// One crashes again and again, or the workload's own deadline is over.
     Failure,
+}
+
+/// Who restarts a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Restarter {
+    /// Tandem, with a mark that names the delivery.
+    Tandem,
+    /// Reloader, which looks at the application Secret too. Its mark is made of the Secret's content.
+    Reloader,
+}
+
+impl Restarter {
+    /// The name that people read.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tandem => "Tandem",
+            Self::Reloader => "Reloader",
+        }
+    }
 }
 
 /// How many connections there are, and how many there can be.

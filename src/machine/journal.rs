@@ -92,6 +92,10 @@ pub struct Rotation {
     /// Secret that it does not write, so this takes its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered: Option<Landing>,
+    /// Id that the landing of its first delivery has. A delivery that had to be made again has another: restart marks
+    /// made of the Secret's content alone, as Reloader's are, may then be those of the delivery before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
     /// When the rollout ended and the wait for sessions began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_out_at: Option<Timestamp>,

@@ -9,6 +9,11 @@ const SYNC: SignedDuration = SignedDuration::from_secs(5);
 /// And at most.
 const SYNC_MAX: SignedDuration = SignedDuration::from_secs(30);
 
+/// How long Reloader is given at the least.
+const RELOADER: SignedDuration = SignedDuration::from_secs(10);
+/// And for each of its writes: twice what it takes.
+const RELOADER_WRITE: SignedDuration = SignedDuration::from_millis(400);
+
 /// The longer it has taken, the longer.
 pub(super) fn pace(elapsed: SignedDuration) -> SignedDuration {
     if elapsed < SignedDuration::from_mins(1) {
@@ -41,6 +46,13 @@ pub(super) fn sync_poll(since_asked: SignedDuration, since_start: SignedDuration
     } else {
         pace(since_start)
     }
+}
+
+/// How long Reloader is given to restart so many consumers before Tandem does it in its stead. It begins within 20 ms,
+/// and writes five times in a second; what else it has to do at the time is not known (reloader-observed 100, 101).
+pub(super) fn grace(left: usize) -> SignedDuration {
+    let writes = i32::try_from(left).unwrap_or(i32::MAX);
+    RELOADER.saturating_add(RELOADER_WRITE * writes)
 }
 
 /// The end of time, where there is no later one.

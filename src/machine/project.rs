@@ -14,6 +14,7 @@ use crate::api::condition::{self, condition, merged};
 use crate::api::status::{
     ConsumerStatus, FinishedRotation, LaggardStatus, RotationPolicyStatus, RotationStatus,
 };
+use crate::policy::target::ConsumerKind;
 use crate::policy::{Invalid, Policy};
 
 /// How a rotation ended that was taken back, or that took one back.
@@ -91,10 +92,7 @@ pub fn project(
             .or_else(|| old.credential_changed_at.clone()),
         last_handled_rotate_now: held.and_then(|journal| journal.handled.clone()),
         last_handled_abort: held.and_then(|journal| journal.aborted.clone()),
-        consumers: rotation
-            .as_ref()
-            .map(|_| consumers(facts, old))
-            .unwrap_or_default(),
+        consumers: consumers(facts, old),
         laggards: laggards(facts),
         history: history.iter().take(policy.history_limit).map(finished).collect(),
         rotation,
@@ -189,14 +187,16 @@ fn active_user(facts: &Facts) -> Option<String> {
 }
 
 fn consumers(facts: &Facts, old: &RotationPolicyStatus) -> Vec<ConsumerStatus> {
-    let Some(seen) = &facts.consumers else {
+    let before = facts.preflight.as_ref().map(|preflight| &preflight.consumers);
+    let Some(seen) = facts.consumers.as_ref().or(before) else {
         return old.consumers.clone();
     };
     seen.iter()
         .map(|consumer| ConsumerStatus {
             kind: consumer.reference.kind.as_str().to_owned(),
             name: consumer.reference.name.clone(),
-            restarted_by: consumer.marked.then(|| "Tandem".to_owned()),
+            restarted_by: matches!(consumer.reference.kind, ConsumerKind::Workload(_))
+                .then(|| consumer.restarter.as_str().to_owned()),
             old_pods: u32::try_from(consumer.old_pods.len()).unwrap_or(u32::MAX),
             ready: consumer.ready,
         })

@@ -1,7 +1,7 @@
 //! The way back: a rotation that is given up, by hand or because a rollout failed, is replaced by one in the other
 //! direction. That one delivers a credential which is proven already, and otherwise goes through the same phases.
 
-use super::decide::{asked_to_abort, refused, schedule_mark};
+use super::decide::{asked_to_abort, refused, replaced, schedule_mark};
 use super::facts::{Consumer, Failing, Finding, Previous, SecretSeen, StoreSeen};
 use super::journal::{Finished, Rotation, Trigger, Undone};
 use super::phase::Phase;
@@ -150,6 +150,7 @@ impl Pass<'_> {
             }),
             rejected: 0,
             delivered: None,
+            first: replaced(self.facts),
             rolled_out_at: None,
         });
         let (entry, next) = (Entry::RollBack, Box::new(next));

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::decide::{MAX_REJECTED, refused, schedule_mark};
 use super::facts::{Facts, Identity, Login, OperatorSeen, Refused, SecretSeen, StoreSeen};
-use super::journal::{Journal, Landing, Rotation};
+use super::journal::{Journal, Landing, Rotation, Trigger};
 use super::pace::{SLOW, later, pace, patience, sync_poll};
 use super::phase::Phase;
 use super::step::{Action, Decision, Entry, Query, Waiting};
@@ -194,7 +194,11 @@ impl Pass<'_> {
         }
         match carried {
             Some(landing) => {
+                // After a recovery nobody knows how often it had been delivered.
+                let recovered = self.rotation.trigger == Trigger::Recovery;
+                let first = self.rotation.first.clone();
                 let rotation = Rotation {
+                    first: first.or_else(|| (!recovered).then(|| landing.id.clone())),
                     delivered: Some(landing),
                     ..self.rotation.clone()
                 };

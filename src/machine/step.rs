@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::facts::{Finding, Laggard, Limit};
+use super::facts::{Finding, Laggard, Limit, Restarter};
 use super::journal::Journal;
 use super::phase::Phase;
 use crate::api::spec::RetireMode;
@@ -115,12 +115,14 @@ pub enum Action {
         /// How many times it has been asked in this rotation, this one included.
         times: u32,
     },
-    /// Mark one consumer's pod template with the rotation id. Guard: the consumer's uid.
+    /// Mark one consumer's pod template. Guard: the consumer's uid.
     Restart {
         /// Which one.
         consumer: ConsumerRef,
         /// Its uid.
         uid: String,
+        /// In whose form: with the rotation id, or as Reloader, in whose stead it is made, would have done it.
+        form: Restarter,
     },
     /// End the sessions of the retiring user.
     Terminate {
@@ -229,6 +231,15 @@ pub enum Waiting {
         times: u32,
         /// What it says of itself.
         trouble: Option<Finding>,
+    },
+    /// Reloader is left to restart some consumers, and has not done so yet.
+    Reloader {
+        /// Which ones.
+        left: Vec<ConsumerRef>,
+        /// When Tandem restarts them in its stead; none when it never does.
+        until: Option<Timestamp>,
+        /// It takes longer than `restart.timeout`.
+        overdue: bool,
     },
     /// Rollouts.
     Rollout {

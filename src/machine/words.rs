@@ -150,6 +150,29 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                 }
             ),
         ),
+        Waiting::Reloader { left, until, overdue } => {
+            let names: Vec<_> = left.iter().map(ToString::to_string).collect();
+            let (reason, weight) = if *overdue {
+                ("RestartOverdue", Weight::Stalled)
+            } else {
+                ("WaitingForReloader", Weight::Progress)
+            };
+            let then = match until {
+                Some(until) => format!("Tandem restarts in its stead from {until} on"),
+                None => format!(
+                    "with spec.restart.mode Reloader, Tandem never does; restart by hand with: kubectl -n {namespace} rollout restart {}",
+                    names.join(" ")
+                ),
+            };
+            (
+                reason,
+                weight,
+                format!(
+                    "both credentials stay valid; Reloader has not restarted {} yet, {then}",
+                    names.join(", ")
+                ),
+            )
+        }
         Waiting::Rollout {
             behind,
             overdue,

@@ -11,7 +11,7 @@ use kube::api::ObjectMeta;
 
 use super::yaml;
 use crate::api::spec::{CaKind, RestartMode};
-use crate::api::{OPERATOR_GROUP, ROLLOUTS_GROUP, journal_name};
+use crate::api::{OPERATOR_GROUP, RELOADER_LEASE, ROLLOUTS_GROUP, journal_name};
 use crate::policy::{Admin, Policy, Route, Tls};
 
 /// One of External Secrets Operator's objects that are in no namespace. No policy names it: a `ClusterSecretStore` is named
@@ -39,19 +39,49 @@ impl FromStr for ClusterObject {
     }
 }
 
-/// Role and binding for the policies in a YAML stream, and for the objects that are in no namespace, as YAML.
+/// The Deployment of an instance of Stakater Reloader. Whether it runs decides who restarts the consumers, and its name is
+/// known to a person, or from what it publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    namespace: String,
+    deployment: String,
+}
+
+impl FromStr for Instance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((namespace, deployment)) if !namespace.is_empty() && !deployment.is_empty() => Ok(Self {
+                namespace: namespace.to_owned(),
+                deployment: deployment.to_owned(),
+            }),
+            Some(_) | None => Err("write NAMESPACE/DEPLOYMENT".to_owned()),
+        }
+    }
+}
+
+/// Role and binding for the policies in a YAML stream, for the objects that are in no namespace, and for the instances of
+/// Reloader, as YAML.
 ///
 /// # Errors
 /// When the text holds no policy, or one that means nothing.
 pub fn rbac(
     policies: &str,
     objects_of_cluster: &[ClusterObject],
+    reloaders: &[Instance],
     account_namespace: &str,
     account: &str,
 ) -> anyhow::Result<String> {
     let mut documents = Vec::new();
     for policy in super::policies(policies)? {
-        documents.push(yaml(&role(&policy))?);
+        let mut role = role(&policy);
+        if !reloaders.is_empty() {
+            // It may choose by the labels of the namespace. In a Role the right is to that one namespace.
+            let labels = any("", &["namespaces"], &["get"]);
+            role.rules.get_or_insert_default().push(labels);
+        }
+        documents.push(yaml(&role)?);
         documents.push(yaml(&RoleBinding {
             metadata: metadata(&policy),
             role_ref: reference("Role", journal_name(&policy.name)),
@@ -64,6 +94,16 @@ pub fn rbac(
         documents.push(yaml(&ClusterRoleBinding {
             metadata: role.metadata.clone(),
             role_ref: reference("ClusterRole", name),
+            subjects: Some(vec![subject(account_namespace, account)]),
+        })?);
+        documents.push(yaml(&role)?);
+    }
+    for instance in reloaders {
+        let role = instance_role(instance);
+        let name = role.metadata.name.clone().unwrap_or_default();
+        documents.push(yaml(&RoleBinding {
+            metadata: role.metadata.clone(),
+            role_ref: reference("Role", name),
             subjects: Some(vec![subject(account_namespace, account)]),
         })?);
         documents.push(yaml(&role)?);
@@ -122,13 +162,18 @@ pub fn role(policy: &Policy) -> Role {
         RestartMode::Auto | RestartMode::Controller => {
             rules.push(any("apps", &workloads, &["list", "patch"]));
             rules.push(any(ROLLOUTS_GROUP, &["rollouts"], &["list", "patch"]));
-            // A restart that somebody took back shows in what the workload's controller has kept of it.
-            rules.push(any("apps", &["replicasets", "controllerrevisions"], &["list"]));
         }
-        RestartMode::None => {
+        RestartMode::Reloader | RestartMode::None => {
             rules.push(any("apps", &workloads, &["list"]));
             rules.push(any(ROLLOUTS_GROUP, &["rollouts"], &["list"]));
         }
+    }
+    match policy.restart.mode {
+        // A restart that somebody took back shows in what the workload's controller has kept of it.
+        RestartMode::Auto | RestartMode::Controller | RestartMode::Reloader => {
+            rules.push(any("apps", &["replicasets", "controllerrevisions"], &["list"]));
+        }
+        RestartMode::None => {}
     }
     rules.push(any("events.k8s.io", &["events"], &["create"]));
     Role {
@@ -150,6 +195,25 @@ fn cluster_role(object: &ClusterObject) -> ClusterRole {
         },
         rules: Some(vec![named(OPERATOR_GROUP, plural, name, verbs)]),
         aggregation_rule: None,
+    }
+}
+
+fn instance_role(instance: &Instance) -> Role {
+    let Instance {
+        namespace,
+        deployment,
+    } = instance;
+    Role {
+        metadata: ObjectMeta {
+            name: Some(format!("tandem:reloader:{deployment}")),
+            namespace: Some(namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        rules: Some(vec![
+            named("apps", "deployments", deployment, &["get"]),
+            // Of several replicas only the holder restarts anything.
+            named("coordination.k8s.io", "leases", RELOADER_LEASE, &["get"]),
+        ]),
     }
 }
 
@@ -226,7 +290,7 @@ mod tests {
         let text = include_str!("../../deploy/examples/store-first.yaml");
         let printed = |objects: &[&str]| {
             let objects: Vec<_> = objects.iter().map(|object| object.parse().unwrap()).collect();
-            let printed = rbac(text, &objects, "tandem-system", "tandem").unwrap();
+            let printed = rbac(text, &objects, &[], "tandem-system", "tandem").unwrap();
             serde_saphyr::from_multiple::<Value>(&printed).unwrap()
         };
         let cluster = |documents: Vec<Value>| -> Vec<Value> {
@@ -257,6 +321,29 @@ mod tests {
             "clusterpushsecrets/x",
         ] {
             assert!(wrong.parse::<ClusterObject>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_instance_of_reloader_is_read_by_its_name_and_nothing_beside_it() {
+        let text = include_str!("../../deploy/examples/store-first.yaml");
+        let instances = ["ops/reloader-reloader".parse().unwrap()];
+        let printed = rbac(text, &[], &instances, "tandem-system", "tandem").unwrap();
+        let documents = serde_saphyr::from_multiple::<Value>(&printed).unwrap();
+        let found: Vec<_> = documents
+            .iter()
+            .filter(|document| document["metadata"]["namespace"] == "ops")
+            .collect();
+        assert_eq!(found.len(), 2, "{printed}");
+        assert_eq!(found[0]["roleRef"]["name"], found[1]["metadata"]["name"]);
+        let right = |group: &str, resource: &str, name: &str| json!({"apiGroups": [group], "resources": [resource], "resourceNames": [name], "verbs": ["get"]});
+        let expected = [
+            right("apps", "deployments", "reloader-reloader"),
+            right("coordination.k8s.io", "leases", "stakater-reloader-lock"),
+        ];
+        assert_eq!(found[1]["rules"], json!(expected));
+        for wrong in ["reloader", "/reloader", "ops/"] {
+            assert!(wrong.parse::<super::Instance>().is_err(), "{wrong}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tandem::effects::kubernetes::reloader::Reloading;
 use tandem::machine::facts::Consumer;
 
 use crate::server::{Asked, asked, policy};
@@ -84,7 +85,9 @@ async fn judged(lists: [Value; 5], more: Vec<(u16, Value)>) -> (Vec<Consumer>, V
     let answers = [lists.iter().map(list).collect(), more].concat();
     let delivered: Timestamp = DELIVERED.parse().unwrap();
     let (consumers, mut asked) = asked(answers, async |cluster| {
-        cluster.consumers(&policy(), MARK, Some(delivered), None).await
+        cluster
+            .consumers(&policy(), MARK, Some(delivered), None, Reloading::default())
+            .await
     })
     .await;
     (consumers.unwrap(), asked.split_off(5))

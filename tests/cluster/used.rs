@@ -81,7 +81,7 @@ pub(crate) fn exactly(scene: &Scene, policy: &str) -> Result<()> {
 /// The rights in the manifests: those of every installation, and those of this policy.
 fn granted(policy: &str) -> Result<BTreeSet<Right>> {
     let base = include_str!("../../deploy/base/rbac.yaml");
-    let policy = tandem::manifest::rbac::rbac(policy, &[], "x", "x")?;
+    let policy = tandem::manifest::rbac::rbac(policy, &[], &[], "x", "x")?;
     let mut rights = BTreeSet::new();
     for text in [base, &policy] {
         for document in serde_saphyr::from_multiple::<serde_json::Value>(text)? {

@@ -230,6 +230,7 @@ impl<P: Place> Side<P> {
                 Action::Restart {
                     consumer: self.consumers[0].reference.clone(),
                     uid: self.consumers[0].uid.clone(),
+                    form: self.consumers[0].restarter,
                 }
             }
             Step::Terminate(user) => Action::Terminate {
@@ -264,6 +265,7 @@ impl<P: Place> Side<P> {
             undoes: None,
             rejected: 0,
             delivered: None,
+            first: None,
             rolled_out_at: None,
         };
         let (a, b) = (policy.pair.0.clone(), policy.pair.1.clone());

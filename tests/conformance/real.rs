@@ -318,7 +318,7 @@ fn policy(stage: &Stage, changes: &Value) -> Value {
 /// A service account with what `tandem rbac` prints, and with what the controller has besides.
 fn rights(stage: &Stage, policy: &Value) -> Result<Vec<String>> {
     let namespace = stage.namespace.name();
-    let printed = tandem::manifest::rbac::rbac(&policy.to_string(), &[], namespace, "tandem")?;
+    let printed = tandem::manifest::rbac::rbac(&policy.to_string(), &[], &[], namespace, "tandem")?;
     let account = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: tandem}}";
     let own = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "policies"},

@@ -8,7 +8,7 @@ use tandem::api::RotationPolicy;
 use tandem::api::spec::{OnActiveSessions, OnFailure, RestartMode, RetireMode, TargetKind};
 use tandem::machine::facts::{
     Asked, Consumer, Delivered, Failing, Finding, Identity, Laggard, Login, OperatorSeen, Preflight,
-    Previous, Quiet, Refused, SecretSeen, Sessions, StoreSeen,
+    Previous, Quiet, Refused, Restarter, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::journal::{Finished, Landing, Rotation, ScheduleMark, Trigger, Undone};
 use tandem::machine::step::{Behind, Entry, Waiting};
@@ -84,6 +84,7 @@ pub(crate) trait PolicyVerbs {
     fn nightly_window(self) -> Self;
     fn at_once(self, workloads: usize) -> Self;
     fn restarting_nothing(self) -> Self;
+    fn restarted_by(self, mode: RestartMode) -> Self;
     fn keeping_the_old_for(self, after: SignedDuration) -> Self;
     fn terminating(self) -> Self;
     fn taking_the_login(self) -> Self;
@@ -151,6 +152,11 @@ impl PolicyVerbs for Policy {
 
     fn restarting_nothing(mut self) -> Self {
         self.restart.mode = RestartMode::None;
+        self
+    }
+
+    fn restarted_by(mut self, mode: RestartMode) -> Self {
+        self.restart.mode = mode;
         self
     }
 
@@ -229,6 +235,7 @@ pub(crate) fn running() -> Journal {
             undoes: None,
             rejected: 0,
             delivered: None,
+            first: None,
             rolled_out_at: None,
         }),
         handled: Some("new".into()),
@@ -318,6 +325,7 @@ impl JournalVerbs for Journal {
                 staged_at: gone.staged_at,
             }),
             delivered: None,
+            first: Some("41".into()),
             rolled_out_at: None,
             spec: gone.spec,
             identity: gone.identity,
@@ -502,6 +510,7 @@ pub(crate) fn passed() -> Preflight {
     Preflight {
         active: Some(role(ACTIVE)),
         identity: Some(server()),
+        consumers: Vec::new(),
         findings: vec![warning()],
     }
 }
@@ -510,6 +519,7 @@ pub(crate) fn failed() -> Preflight {
     Preflight {
         active: Some(role(ACTIVE)),
         identity: None,
+        consumers: Vec::new(),
         findings: vec![trouble(), warning()],
     }
 }
@@ -660,6 +670,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
         },
         uid: format!("uid-of-{name}"),
         marked: false,
+        restarter: Restarter::Tandem,
         reverted: false,
         old_pods: vec![format!("{name}-1")],
         ready: 0,
@@ -671,6 +682,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
 
 pub(crate) trait ConsumerVerbs {
     fn marked(self) -> Self;
+    fn left(self) -> Self;
     fn reverted(self) -> Self;
     fn renewed(self) -> Self;
     fn stuck(self, obstacle: &str) -> Self;
@@ -680,6 +692,14 @@ pub(crate) trait ConsumerVerbs {
 impl ConsumerVerbs for Consumer {
     fn marked(self) -> Self {
         Self { marked: true, ..self }
+    }
+
+    /// Left to Reloader.
+    fn left(self) -> Self {
+        Self {
+            restarter: Restarter::Reloader,
+            ..self
+        }
     }
 
     fn reverted(self) -> Self {
@@ -827,6 +847,7 @@ pub(crate) fn restarts(consumer: &Consumer) -> Action {
     Action::Restart {
         consumer: consumer.reference.clone(),
         uid: consumer.uid.clone(),
+        form: consumer.restarter,
     }
 }
 

@@ -35,6 +35,7 @@ fn recovered(active: &str, other: &str) -> Journal {
             undoes: None,
             rejected: 0,
             delivered: None,
+            first: None,
             rolled_out_at: None,
         }),
         ..first().numbered(LAST)
@@ -353,7 +354,10 @@ fn preflight() -> Vec<Row> {
 
 /// What the journal says of a rotation that begins now.
 fn staging(trigger: Trigger) -> Journal {
-    running().started(now()).with(|r| r.trigger = trigger)
+    running().started(now()).with(|r| {
+        r.trigger = trigger;
+        r.first = Some("41".into());
+    })
 }
 
 fn begin() -> Vec<Row> {

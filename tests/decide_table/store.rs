@@ -84,6 +84,7 @@ fn begin() -> Vec<Row> {
             undoes: None,
             rejected: 0,
             delivered: None,
+            first: None,
             rolled_out_at: None,
         }),
         ..Journal::new(UID)
@@ -378,7 +379,11 @@ fn sync() -> Vec<Row> {
             through(),
             running(),
             flipped().secret(synced()),
-            records(Phase::Delivered, Entry::Deliver, landed),
+            records(
+                Phase::Delivered,
+                Entry::Deliver,
+                landed.with(|r| r.first = Some("41".into())),
+            ),
         ),
         row(
             "store, flipped: it carried it once, and does no more",

@@ -10,6 +10,7 @@ mod access;
 mod consumers;
 mod journal;
 mod publish;
+mod reloader;
 mod rollout;
 mod scene;
 mod secret;

@@ -127,6 +127,7 @@ impl Scene {
             undoes: None,
             rejected: 0,
             delivered: None,
+            first: None,
             rolled_out_at: None,
         });
         journal

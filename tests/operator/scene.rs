@@ -277,7 +277,7 @@ fn policy(namespace: &Namespace, aws: &Aws, change: Value) -> Value {
 /// The cluster as Tandem sees it, with the rights that are printed for the policy and these objects in no namespace.
 pub(crate) async fn tandem(namespace: &Namespace, policy: &Value, objects: &[&str]) -> Result<Cluster> {
     let objects: Vec<ClusterObject> = objects.iter().map(|object| object.parse().unwrap()).collect();
-    let printed = rbac(&policy.to_string(), &objects, namespace.name(), "tandem")?;
+    let printed = rbac(&policy.to_string(), &objects, &[], namespace.name(), "tandem")?;
     namespace
         .apply("{apiVersion: v1, kind: ServiceAccount, metadata: {name: tandem}}")
         .await?;

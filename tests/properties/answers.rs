@@ -124,6 +124,7 @@ fn preflights() -> impl Strategy<Value = Preflight> {
     (users(), any::<bool>(), any::<bool>()).prop_map(|(user, blocked, known)| Preflight {
         active: user.map(role),
         identity: known.then(server),
+        consumers: Vec::new(),
         findings: vec![if blocked { trouble() } else { warning() }],
     })
 }
@@ -144,8 +145,8 @@ fn logins() -> impl Strategy<Value = Login> {
 
 fn consumers() -> impl Strategy<Value = Vec<Consumer>> {
     let failing = prop::option::of(prop::sample::select(&[Failing::Trouble, Failing::Failure][..]));
-    let one = (any::<bool>(), any::<bool>(), 0..5_u8, any::<u32>(), failing).prop_map(
-        |(marked, renewed, kind, surge, failing)| {
+    let one = (any::<[bool; 3]>(), 0..5_u8, any::<u32>(), failing).prop_map(
+        |([marked, renewed, left], kind, surge, failing)| {
             let consumer = match kind {
                 0 => consumer(ConsumerKind::Job, "job"),
                 1 => consumer(ConsumerKind::Pod, "pod"),
@@ -157,6 +158,7 @@ fn consumers() -> impl Strategy<Value = Vec<Consumer>> {
             };
             let consumer = Consumer { failing, ..consumer };
             let consumer = if marked { consumer.marked() } else { consumer };
+            let consumer = if left { consumer.left() } else { consumer };
             if renewed { consumer.renewed() } else { consumer }
         },
     );

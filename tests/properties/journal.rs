@@ -30,6 +30,7 @@ prop_compose! {
         known in any::<bool>(),
         rejected in 0..8_u32,
         delivered in prop::option::of(times().prop_map(landing)),
+        first in prop::option::of("[0-9]{1,4}"),
         rolled_out_at in prop::option::of(times()),
         staged_at in prop::option::of(times()),
         undoes in prop::option::of((1..u64::MAX, prop::option::of(times()))),
@@ -46,6 +47,7 @@ prop_compose! {
             undoes: undoes.map(|(number, staged_at)| Undone { number, staged_at }),
             rejected,
             delivered,
+            first,
             rolled_out_at,
         }
     }

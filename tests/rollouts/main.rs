@@ -4,7 +4,9 @@
 #![allow(clippy::indexing_slicing, reason = "a helper that fails fails its test")]
 
 mod argo;
+mod others;
 #[allow(dead_code, reason = "shared with the tests of the shipped Deployment")]
 #[path = "../cluster/scene.rs"]
 mod scene;
+mod stuck;
 mod taken_back;

@@ -33,21 +33,20 @@ fn fm35_fm36_a_restart_that_somebody_takes_back_is_waited_for_and_not_made_again
         let store = usual.named("store").kind(Kind::StatefulSet);
         let store = namespace.consumer(store).await?;
         // Slow rollouts, so that there is something to take back.
-        for app in [&web, &store] {
-            app.change(&json!({"spec": {"minReadySeconds": 60}})).await?;
+        for (app, seconds) in [(&web, 60), (&store, 10)] {
+            app.change(&json!({"spec": {"minReadySeconds": seconds}})).await?;
         }
         let before = scene.credential().await?;
         let started = Timestamp::now();
         let nonce = scene.ask().await?;
-        for app in [&web, &store] {
-            first_new_pod(app).await?;
-        }
+        first_new_pod(&web).await?;
         lab.kubectl(&["-n", scene.namespace(), "rollout", "undo", "deployment/web"])?;
         let mark = format!("rotation.tandem.dev/{POLICY}");
         let unmarked = json!({
             "metadata": {"annotations": {"gitops.example/synced": "revision-7"}},
             "spec": {"template": {"metadata": {"annotations": {mark: null}}}},
         });
+        first_new_pod(&store).await?;
         let patch = [
             "patch",
             "statefulset",

@@ -14,6 +14,7 @@ use super::data::{
     Cluster, Content, Credential, Guards, JournalSecret, Mark, MarkBy, Object, Pod, State, Streak, UID,
     USERS, millis, time, user_index,
 };
+use super::reloader::{delivered_again, proves, restarter};
 use super::start::object;
 
 /// What one turn has loaded: the materials that its writes are made of.
@@ -273,6 +274,7 @@ fn preflight(state: &State, cluster: &Cluster) -> Preflight {
     Preflight {
         active: active.and_then(|c| RoleName::new(USERS[c.user]).ok()),
         identity: state.database.up.then(|| identity(state)),
+        consumers: Vec::new(),
         findings,
     }
 }
@@ -338,9 +340,18 @@ pub fn restart_mark(guards: Guards, number: u64, landed: Option<Landed>) -> Mark
     Mark { number, delivery }
 }
 
-/// Whether a pod may hold the old credential, judged by what the API server shows of it.
-pub fn is_old(pod: &Pod, mark: Mark, landed: Option<Landed>, spared_before: Option<i64>) -> bool {
+/// Whether a pod may hold the old credential, judged by what the API server shows of it. `proves` is the content of which
+/// Reloader's mark counts.
+pub fn is_old(
+    pod: &Pod,
+    mark: Mark,
+    landed: Option<Landed>,
+    spared_before: Option<i64>,
+    proves: Option<Credential>,
+) -> bool {
+    let reloaded = proves.is_some() && pod.reloaded == proves;
     pod.mark != Some(mark)
+        && !reloaded
         && landed.is_none_or(|landed| pod.created <= landed.at)
         && spared_before.is_none_or(|began| pod.created >= began)
 }
@@ -356,18 +367,22 @@ fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
     let delivered = landed(cluster, view.journal.as_ref());
     let mark = restart_mark(state.guards, number, delivered);
     let spared = spared_before(view.journal.as_ref());
+    let proves = proves(cluster, view.journal.as_ref());
+    let again = delivered_again(cluster, view.journal.as_ref());
     cluster
         .workloads
         .iter()
         .map(|workload| {
-            let is_old = |pod: &&Pod| is_old(pod, mark, delivered, spared);
+            let is_old = |pod: &&Pod| is_old(pod, mark, delivered, spared, proves);
             let old = workload.pods.iter().filter(is_old).count();
             let stuck = |pod: &Pod| !pod.ready && !pod.terminating && !is_old(&pod);
             Consumer {
                 reference: reference(workload.name),
                 uid: format!("uid-{}", workload.name),
-                marked: workload.mark == Some(mark),
-                reverted: workload.mark != Some(mark) && workload.taken_back == Some(mark),
+                marked: workload.mark == Some(mark) || (proves.is_some() && workload.reloaded == proves),
+                restarter: restarter(cluster, workload.left, again),
+                reverted: (workload.mark != Some(mark) && workload.taken_back == Some(mark))
+                    || (proves.is_some() && workload.reloaded != proves && workload.undone == proves),
                 old_pods: (0..old).map(|i| format!("{}-{i}", workload.name)).collect(),
                 ready: u32::try_from(workload.pods.len() - old).unwrap(),
                 surge: 0,

@@ -107,8 +107,12 @@ fn settle(
         *state = took.state;
         let after = key(state, false);
         // A wait that looks again and again and finds nothing new stands still; one for the operator only when it has
-        // outlasted every pause between two requests.
-        let patience = if state.cluster.source.is_some() { 60 } else { 12 };
+        // outlasted every pause between two requests, and one for Reloader when it has outlasted the time given to it.
+        let patience = if state.cluster.source.is_some() || state.cluster.reloader.is_some() {
+            60
+        } else {
+            12
+        };
         same = if after == before && took.writes.is_empty() {
             same + 1
         } else {
@@ -138,6 +142,7 @@ fn everything_happens(state: &mut State, moves: &mut Vec<Move>) -> Result<(), Br
             | Life::Gone { .. }
             | Life::Relogin { .. }
             | Life::Land(_)
+            | Life::Reload
             | Life::Finalize => true,
         });
         let Some(life) = next else { return Ok(()) };
@@ -172,7 +177,9 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
         return Ok(Some(Meddle::Resume));
     }
     // Whoever took a restart back is told that any other will do.
-    let taken_back = |w: &super::data::Workload| w.mark.is_none() && w.taken_back.is_some();
+    let taken_back = |w: &super::data::Workload| {
+        w.mark.is_none() && w.reloaded.is_none() && (w.taken_back.is_some() || w.undone.is_some())
+    };
     if matches!(reason, "WaitingForRollout" | "RolloutOverdue")
         && let Some(workload) = state.cluster.workloads.iter().position(taken_back)
     {

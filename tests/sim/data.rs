@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use tandem::api::{RotationPolicySpec, RotationPolicyStatus};
 use tandem::machine::Journal;
 
+use super::reloader::Reloader;
+
 /// A password, or its verifier.
 pub type Id = u32;
 
@@ -60,6 +62,7 @@ pub struct Cluster {
     pub secret: Option<AppSecret>,
     /// With store-first delivery.
     pub source: Option<Source>,
+    pub reloader: Option<Reloader>,
     pub workloads: Vec<Workload>,
     /// The last resourceVersion that was given out.
     pub revision: u32,
@@ -178,6 +181,14 @@ pub const BY_HAND: Mark = Mark {
 pub struct Workload {
     pub name: &'static str,
     pub mark: Option<Mark>,
+    /// It is annotated for Reloader.
+    pub left: bool,
+    /// The content that Reloader's mark on its template was made of.
+    pub reloaded: Option<Credential>,
+    /// How many times its template has changed since the Secret was written.
+    pub turned: u8,
+    /// The last content whose mark somebody took away again.
+    pub undone: Option<Credential>,
     /// The last mark that somebody took away again.
     pub taken_back: Option<Mark>,
     pub replicas: usize,
@@ -200,6 +211,7 @@ pub struct Pod {
     /// To the second.
     pub created: i64,
     pub mark: Option<Mark>,
+    pub reloaded: Option<Credential>,
     pub terminating: bool,
     pub session: bool,
     pub ready: bool,
@@ -286,6 +298,11 @@ pub enum Write {
     Restart {
         workload: usize,
         mark: Mark,
+    },
+    /// The same in Reloader's stead.
+    StandIn {
+        workload: usize,
+        credential: Credential,
     },
     Role {
         user: usize,

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::answers::session_count;
-use super::data::{BY_HAND, Content, Credential, Pod, Role, Source, State, Version, Workload};
+use super::data::{Content, Credential, Pod, Role, Source, State, Version, Workload};
+use super::reloader::{is_busy, once, reload, turn};
 use super::rules::{Broken, everybody_logs_in, excuse, one_pending, working};
 use super::start::{FIRST, NEVER};
-use super::writes::{ask, land, promote, put_secret, reconnect, restart, sync, write_version};
+use super::writes::{ask, land, promote, put_secret, reconnect, restart_by_hand, sync, undo, write_version};
 
 /// Anything that a plan can put before or into a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,8 @@ pub enum Life {
     Sync,
     /// The same, and the store still shows it the version before.
     SyncLate,
+    /// Reloader deals with a change of the Secret.
+    Reload,
     /// The finalizer is taken off a deleted policy; its journal goes with it.
     Finalize,
 }
@@ -105,6 +108,9 @@ pub enum Meddle {
     /// The operator stops; what was asked meanwhile it finds when it is back.
     OperatorDown,
     OperatorUp,
+    /// Reloader ends, and what it had seen and not done is lost; nor does it see what changes meanwhile.
+    ReloaderDown,
+    ReloaderUp,
     /// A person asks the operator to sync.
     AskSync,
     /// Somebody makes the version before current again.
@@ -164,6 +170,9 @@ pub fn lives(state: &State) -> Vec<Life> {
             lives.push(Life::SyncLate);
         }
     }
+    if is_busy(state) {
+        lives.push(Life::Reload);
+    }
     if state
         .cluster
         .policy
@@ -186,7 +195,9 @@ fn can_replace(state: &State, workload: &Workload, pod: &Pod) -> bool {
     if live > workload.replicas {
         return true;
     }
-    let current = |credential| pod.mark == workload.mark && pod.credential == credential;
+    let current = |credential| {
+        pod.mark == workload.mark && pod.reloaded == workload.reloaded && pod.credential == credential
+    };
     workload.pods.len() < 3
         && state
             .cluster
@@ -239,7 +250,7 @@ pub fn live(state: &mut State, life: Life) -> Option<Broken> {
     let s4 = late
         .filter(|_| landed)
         .and_then(|write| one_pending(state, running, &write));
-    everybody_logs_in(state).or(s4)
+    everybody_logs_in(state).or(s4).or_else(|| once(state))
 }
 
 /// Whether the journal holds a rotation.
@@ -289,6 +300,7 @@ fn happen(state: &mut State, life: Life) -> bool {
         }
         Life::Sync => sync(state, false),
         Life::SyncLate => sync(state, true),
+        Life::Reload => reload(state),
         Life::Finalize => {
             state.about_to_change();
             state.cluster.policy = None;
@@ -308,6 +320,7 @@ fn spawn(state: &mut State, index: usize) {
         credential: secret.credential,
         created: state.second(),
         mark: workload.mark,
+        reloaded: workload.reloaded,
         terminating: false,
         session: !workload.idle && state.database.logs_in(secret.credential),
         ready: workload.rejects != Some(secret.credential.user),
@@ -374,8 +387,19 @@ pub fn meddles(state: &State) -> Vec<Meddle> {
     {
         meddles.extend([Meddle::RevertSecret, Meddle::ReapplySecret]);
     }
+    if let Some(reloader) = &state.cluster.reloader {
+        if is_busy(state) {
+            // Another takes its place at once, and does not know what it had seen.
+            meddles.push(Meddle::ReloaderUp);
+        }
+        meddles.push(if reloader.up {
+            Meddle::ReloaderDown
+        } else {
+            Meddle::ReloaderUp
+        });
+    }
     for (w, workload) in state.cluster.workloads.iter().enumerate() {
-        if workload.mark.is_some() {
+        if workload.mark.is_some() || workload.reloaded.is_some() {
             meddles.push(Meddle::UndoRollout(w));
         }
         if workload.replicas > 0 {
@@ -508,11 +532,11 @@ fn apply(state: &mut State, what: Meddle) -> bool {
             false
         }
         Meddle::UndoRollout(workload) => {
-            restart(state, workload, None);
+            undo(state, workload);
             false
         }
         Meddle::RestartByHand(workload) => {
-            restart(state, workload, Some(BY_HAND));
+            restart_by_hand(state, workload);
             false
         }
         Meddle::ScaleToZero(workload) => {
@@ -553,6 +577,14 @@ fn apply(state: &mut State, what: Meddle) -> bool {
         Meddle::StoreUp => source(state, |source| source.up = true),
         Meddle::OperatorDown => source(state, |source| source.operator = false),
         Meddle::OperatorUp => source(state, |source| source.operator = true),
+        Meddle::ReloaderDown => {
+            turn(state, false);
+            false
+        }
+        Meddle::ReloaderUp => {
+            turn(state, true);
+            false
+        }
         Meddle::AskSync => {
             ask(state, None);
             false

@@ -19,6 +19,7 @@ use super::data::{
     Cluster, Controller, Credential, Flight, LEASE, RETRY, SQL_DEADLINE, State, Write, millis,
 };
 use super::events::{Event, Fault, Life, Meddle, SENTINEL, live, lives, meddle, meddles, rotating};
+use super::reloader;
 use super::rules::{self, Broken};
 use super::writes::{Made, land, lifetime, make};
 
@@ -251,7 +252,8 @@ impl<'m, M: Mind> Hands<'m, M> {
         land(&mut self.state, write)?;
         let s1 = rules::everybody_logs_in(&mut self.state);
         let s4 = rules::one_pending(&mut self.state, running, write);
-        self.broken = self.broken.take().or(s1).or(s4);
+        let s9 = reloader::once(&self.state);
+        self.broken = self.broken.take().or(s1).or(s4).or(s9);
         Ok(())
     }
 
@@ -347,7 +349,9 @@ impl<M: Mind> World for Hands<'_, M> {
         let cluster = match query {
             Query::Secret | Query::Preflight => self.shown(|now, old| now.secret == old.secret),
             Query::Store | Query::Operator => self.shown(|now, old| now.source == old.source),
-            Query::Consumers => self.shown(|now, old| now.workloads == old.workloads),
+            Query::Consumers => {
+                self.shown(|now, old| now.workloads == old.workloads && now.reloader == old.reloader)
+            }
             Query::Pending | Query::Previous | Query::Room | Query::Sessions => {
                 self.arrive(Point::Probe);
                 Arc::new(self.state.cluster.clone())

@@ -9,6 +9,7 @@ use tandem::machine::Journal;
 
 use super::answers::{is_old, landed, restart_mark, spared_before};
 use super::data::{Cluster, Credential, Id, JournalSecret, Mark, Source, State, Write, millis};
+use super::reloader::{GRACE, Reloader, proves};
 
 /// Two worlds with the same key go on in the same way. `memory` includes what old reads would show, which matters
 /// only while a fault can still strike.
@@ -136,20 +137,48 @@ impl Canon {
             self.credential(secret.credential);
             self.put(delivered.map(|d| (d.number, d.nonce, age(state.now - d.at))));
         }
+        if let Some(reloader) = &cluster.reloader {
+            self.reloader(reloader);
+            self.put(landed.map(|landed| remaining(landed.at + GRACE - state.now)));
+        }
+        let proves = proves(cluster, cluster.journal.as_ref());
+        self.put(proves.is_some());
         for workload in &cluster.workloads {
             self.mark(workload.mark);
+            self.reloaded(workload.reloaded);
+            self.put(workload.turned);
+            self.put(proves.is_some() && workload.reloaded != proves && workload.undone == proves);
             self.put(workload.mark != Some(mark) && workload.taken_back == Some(mark));
             self.put((workload.replicas, workload.pods.len(), workload.rejects));
             for pod in &workload.pods {
                 self.credential(pod.credential);
                 self.mark(pod.mark);
-                self.put((pod.terminating, pod.session, is_old(pod, mark, landed, spared)));
+                self.put((
+                    pod.terminating,
+                    pod.session,
+                    is_old(pod, mark, landed, spared, proves),
+                ));
                 self.put((pod.ready, began.is_some_and(|began| pod.created < began)));
+                self.reloaded(pod.reloaded);
                 // Where the landing is not recorded yet, what matters is how old the pod will be then.
                 let written = cluster.secret.map(|secret| secret.written);
                 let recorded = cluster.source.is_none() || landed.is_some();
                 self.put(!recorded && written.is_some_and(|written| pod.created <= written));
             }
+        }
+    }
+
+    fn reloader(&mut self, reloader: &Reloader) {
+        self.put((reloader.up, reloader.queue.len()));
+        for credential in &reloader.queue {
+            self.credential(*credential);
+        }
+    }
+
+    fn reloaded(&mut self, credential: Option<Credential>) {
+        self.put(credential.is_some());
+        if let Some(credential) = credential {
+            self.credential(credential);
         }
     }
 
@@ -198,12 +227,17 @@ impl Canon {
         if let (true, Some(source)) = (current.source != old.source, &old.source) {
             self.source(state, source);
         }
+        self.put(current.reloader == old.reloader);
+        if let (true, Some(reloader)) = (current.reloader != old.reloader, &old.reloader) {
+            self.reloader(reloader);
+        }
         self.put(current.workloads == old.workloads);
         if current.workloads != old.workloads {
             let pods = old.workloads.iter().flat_map(|workload| &workload.pods);
             for pod in pods {
                 self.credential(pod.credential);
                 self.mark(pod.mark);
+                self.reloaded(pod.reloaded);
             }
         }
     }
@@ -305,6 +339,10 @@ impl Canon {
             Write::Restart { workload, mark } => {
                 self.put(workload);
                 self.mark(Some(*mark));
+            }
+            Write::StandIn { workload, credential } => {
+                self.put(workload);
+                self.credential(*credential);
             }
             Write::Role { user, role, retire } => {
                 self.credential(Credential {

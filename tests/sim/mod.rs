@@ -10,6 +10,8 @@
 //! - the user that the application Secret names is changed only to the password which that Secret carries;
 //! - the restart mark names the delivery, not only the rotation: no two deliveries share a mark, and a pod without it
 //!   that is not younger than the delivery is old;
+//! - Reloader's mark, which is made of the Secret's content, counts only when that content was delivered for the first
+//!   time;
 //! - the quiet series belongs to one delivery, and ends with the process or with a poll that failed.
 //!
 //! [`data::Guards`] takes each of them away, for tests that show what it is good for.
@@ -35,6 +37,7 @@ pub mod hands;
 pub mod happy;
 pub mod key;
 pub mod mutants;
+pub mod reloader;
 pub mod roll_back_mutants;
 pub mod rules;
 pub mod start;

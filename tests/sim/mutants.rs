@@ -252,7 +252,8 @@ fn restart_first(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestam
         Some(consumers) => match consumers.iter().find(|consumer| !consumer.marked) {
             Some(next) => {
                 let (consumer, uid) = (next.reference.clone(), next.uid.clone());
-                act(right.phase, Action::Restart { consumer, uid })
+                let form = next.restarter;
+                act(right.phase, Action::Restart { consumer, uid, form })
             }
             None => right,
         },

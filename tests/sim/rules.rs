@@ -187,10 +187,10 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
             .then(|| "S5: the source of truth is to name an unproven credential".into()),
         Write::Sync { .. } => (!view.flipped)
             .then(|| "S5: a sync is asked for before the store names the new credential".into()),
-        Write::Restart { .. } if !view.carried => {
+        Write::Restart { .. } | Write::StandIn { .. } if !view.carried => {
             Some("S5: consumers are restarted before the Secret carries the new credential".into())
         }
-        Write::Restart { workload, .. } => view
+        Write::Restart { workload, .. } | Write::StandIn { workload, .. } => view
             .reverted
             .contains(&state.cluster.workloads[*workload].name)
             .then(|| "S9: a restart that somebody took back is made again".into()),

@@ -15,6 +15,7 @@ use super::data::{
     AppSecret, Cluster, Content, Controller, Credential, Database, EPOCH, Guards, JournalSecret, Ledger,
     Object, Outsider, Pod, Role, Source, State, UID, Version, Workload, time,
 };
+use super::reloader::beside_reloader;
 
 /// The first password of each user.
 pub const FIRST: [Credential; 2] = [
@@ -52,6 +53,7 @@ pub fn starts() -> Vec<(&'static str, State)> {
         ("a rollout that fails, and is rolled back", failing("RollBack")),
         ("a rollout that fails, and is mended", failing("Hold")),
         ("through a store", through_a_store()),
+        ("beside Reloader", beside_reloader()),
     ]
 }
 
@@ -205,6 +207,7 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
                 delivered: None,
             }),
             source: None,
+            reloader: None,
             workloads,
             revision: 1,
         },
@@ -228,6 +231,7 @@ pub fn workload(name: &'static str, idle: bool) -> Workload {
         credential: FIRST[0],
         created: -3_600_000,
         mark: None,
+        reloaded: None,
         terminating: false,
         session: !idle,
         ready: true,
@@ -235,6 +239,10 @@ pub fn workload(name: &'static str, idle: bool) -> Workload {
     Workload {
         name,
         mark: None,
+        left: false,
+        reloaded: None,
+        turned: 0,
+        undone: None,
         taken_back: None,
         replicas: 1,
         idle,

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use tandem::api::spec::RetireMode;
 use tandem::effects::Error;
 use tandem::machine::Action;
+use tandem::machine::facts::Restarter;
 use tandem::machine::step::Entry;
 
 use super::answers::{View, landed, restart_mark};
 use super::data::{
-    AppSecret, Content, Credential, Delivery, Id, JournalSecret, Mark, Name, Request, Role, SQL_DEADLINE,
-    STORE_LAG, Source, State, Version, Write, user_index,
+    AppSecret, BY_HAND, Content, Credential, Delivery, Id, JournalSecret, Mark, Name, Request, Role,
+    SQL_DEADLINE, STORE_LAG, Source, State, Version, Write, user_index,
 };
+use super::reloader::{self, restarter};
 
 impl Write {
     /// One word for stories.
@@ -21,7 +23,7 @@ impl Write {
             Self::Secret { .. } | Self::Promote { .. } => "flip",
             Self::Propose { .. } => "propose",
             Self::Sync { .. } => "sync",
-            Self::Restart { .. } => "restart",
+            Self::Restart { .. } | Self::StandIn { .. } => "restart",
             Self::Role { retire: true, .. } => "retire",
             Self::Role { .. } => "set_verifier",
             Self::Terminate { .. } => "terminate",
@@ -175,13 +177,21 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 nonce,
             })
         }
-        Action::Restart { consumer, .. } => {
+        Action::Restart { consumer, form, .. } => {
             let workload = state
                 .cluster
                 .workloads
                 .iter()
                 .position(|workload| workload.name == consumer.name)
                 .ok_or_else(|| conflict("workload"))?;
+            if *form == Restarter::Reloader {
+                let left = state.cluster.workloads[workload].left;
+                if restarter(&state.cluster, left, false) == Restarter::Tandem {
+                    return Err(conflict("workload"));
+                }
+                let credential = named(state).ok_or_else(|| conflict("Secret"))?;
+                return Made::send(Write::StandIn { workload, credential });
+            }
             let number = view.pending().map_or(0, |(number, _)| number);
             let delivered = landed(&state.cluster, view.journal.as_ref());
             Made::send(Write::Restart {
@@ -369,7 +379,8 @@ pub fn land(state: &mut State, write: &Write) -> Result<(), Error> {
             }
             ask(state, Some(*request));
         }
-        Write::Restart { workload, mark } => restart(state, *workload, Some(*mark)),
+        Write::Restart { workload, mark } => restart(state, *workload, *mark),
+        Write::StandIn { workload, credential } => reloader::mark(state, *workload, *credential),
         Write::Role { user, role, .. } => {
             if !state.database.up {
                 return Err(Error::Postgres {
@@ -455,6 +466,12 @@ pub fn sync(state: &mut State, late: bool) {
 /// Gives the Secret another content.
 pub fn put_secret(state: &mut State, credential: Credential, delivered: Option<Delivery>) {
     state.about_to_change();
+    for workload in &mut state.cluster.workloads {
+        workload.turned = 0;
+    }
+    if named(state) != Some(credential) {
+        reloader::notice(state, credential);
+    }
     state.cluster.secret = Some(AppSecret {
         revision: state.cluster.revision,
         credential,
@@ -465,21 +482,31 @@ pub fn put_secret(state: &mut State, credential: Credential, delivered: Option<D
 }
 
 /// Gives a pod template another mark.
-pub fn restart(state: &mut State, workload: usize, mark: Option<Mark>) {
-    if state
-        .cluster
-        .workloads
-        .get(workload)
-        .is_none_or(|workload| workload.mark == mark)
-    {
+fn restart(state: &mut State, workload: usize, mark: Mark) {
+    if state.cluster.workloads[workload].mark == Some(mark) {
         return;
     }
     state.about_to_change();
     let workload = &mut state.cluster.workloads[workload];
-    if mark.is_none() {
-        workload.taken_back = workload.mark;
-    }
-    workload.mark = mark;
+    workload.mark = Some(mark);
+    workload.turned += 1;
+}
+
+/// A person restarts by hand.
+pub fn restart_by_hand(state: &mut State, workload: usize) {
+    restart(state, workload, BY_HAND);
+    state.cluster.workloads[workload].turned = 0;
+}
+
+/// Gives a pod template back as it was before every rotation.
+pub fn undo(state: &mut State, workload: usize) {
+    state.about_to_change();
+    let workload = &mut state.cluster.workloads[workload];
+    workload.taken_back = workload.mark.or(workload.taken_back);
+    workload.undone = workload.reloaded.or(workload.undone);
+    workload.mark = None;
+    workload.reloaded = None;
+    workload.turned = 0;
 }
 
 fn terminate(state: &mut State, user: usize) {
@@ -536,6 +563,7 @@ pub fn lifetime(state: &State, write: &Write) -> i64 {
         | Write::Promote { .. }
         | Write::Sync { .. }
         | Write::Restart { .. }
+        | Write::StandIn { .. }
         | Write::Status { .. } => super::data::API_DEADLINE,
     }
 }

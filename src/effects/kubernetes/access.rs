@@ -119,7 +119,7 @@ fn needed(policy: &Policy, consumers: &[Consumer]) -> Vec<Right> {
             namespaced: true,
         }),
     }
-    if policy.restart.mode != RestartMode::None {
+    if matches!(policy.restart.mode, RestartMode::Auto | RestartMode::Controller) {
         let found = [
             (TargetKind::Deployment, "apps", "deployments"),
             (TargetKind::StatefulSet, "apps", "statefulsets"),

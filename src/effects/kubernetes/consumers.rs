@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Cluster;
@@ -16,11 +16,12 @@ use super::argo::Rollout;
 use super::failing::failing;
 use super::obstacles::obstacle;
 use super::owners::{Owner, Owners, Workload, name};
+use super::reloader::Reloading;
 use super::surge::surge;
 use super::uses::uses;
 use crate::api::restart_key;
 use crate::effects::Error;
-use crate::machine::facts::{Consumer, Finding};
+use crate::machine::facts::{Consumer, Finding, Restarter};
 use crate::policy::Policy;
 use crate::policy::target::{ConsumerKind, ConsumerRef, Target};
 
@@ -33,6 +34,7 @@ pub struct Workloads {
     pub(super) stateful_sets: Vec<StatefulSet>,
     pub(super) daemon_sets: Vec<DaemonSet>,
     pub(super) rollouts: Vec<Rollout>,
+    pub(super) reloading: Reloading,
 }
 
 /// What one consumer consists of.
@@ -64,15 +66,22 @@ impl Cluster {
             deployments,
             stateful_sets,
             daemon_sets,
+            reloading: Reloading::default(),
         })
     }
 }
 
 impl Workloads {
+    /// The same, with what is known of Reloader.
+    #[must_use]
+    pub fn beside(self, reloading: Reloading) -> Self {
+        Self { reloading, ..self }
+    }
+
     /// The consumers of a policy's Secret, and which of their pods may hold the credential from before the delivery.
     ///
-    /// A pod is new when it was created after the delivery, or when it carries the delivery's mark: a marked template
-    /// is younger than the delivery. Both times are the API server's and cut to the second, so within the second of
+    /// A pod is new when it was created after the delivery, or when it carries the delivery's mark, Tandem's or
+    /// Reloader's: a marked template is younger than the delivery. Both times are the API server's and cut to the second, so within the second of
     /// the delivery only the mark tells. Without the time of the delivery only marked pods are new.
     #[must_use]
     pub fn judge(&self, policy: &Policy, mark: &str, delivered_at: Option<Timestamp>) -> Vec<Consumer> {
@@ -90,12 +99,12 @@ impl Workloads {
         spared_before: Option<Timestamp>,
     ) -> Vec<Consumer> {
         let key = restart_key(&policy.name);
-        let marked = |metadata: &ObjectMeta| {
-            metadata
-                .annotations
-                .as_ref()
+        let marked = |metadata: Option<&ObjectMeta>, spec: Option<&PodSpec>| {
+            let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref());
+            let own = annotations
                 .and_then(|all| all.get(&key))
-                .is_some_and(|value| value == mark)
+                .is_some_and(|value| value == mark);
+            own || self.reloading.marks(metadata, spec)
         };
         self.groups(policy, |pod| {
             let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -105,20 +114,20 @@ impl Workloads {
             let spared = created
                 .zip(spared_before)
                 .is_some_and(|(created, began)| created < began);
-            younger || spared || marked(&pod.metadata)
+            younger || spared || marked(Some(&pod.metadata), pod.spec.as_ref())
         })
         .into_iter()
         .map(|(reference, group)| {
-            let template = group
-                .owner
-                .workload
-                .and_then(|workload| workload.template().metadata.as_ref());
-            let failing = failing(&reference, group.owner.workload, &group.new);
+            let workload = group.owner.workload;
+            let template = workload.map(Workload::template);
+            let failing = failing(&reference, workload, &group.new);
             Consumer {
                 uid: group.owner.uid.clone(),
-                marked: template.is_some_and(marked)
-                    || matches!(group.owner.workload, Some(Workload::Rollout(rollout)) if rollout.is_restarted(delivered_at)),
+                marked: template
+                    .is_some_and(|template| marked(template.metadata.as_ref(), template.spec.as_ref()))
+                    || matches!(workload, Some(Workload::Rollout(rollout)) if rollout.is_restarted(delivered_at)),
                 reverted: false,
+                restarter: workload.map_or(Restarter::Tandem, |workload| self.reloading.restarter(workload)),
                 old_pods: group
                     .old
                     .iter()
@@ -234,11 +243,8 @@ impl Workloads {
         let targets: BTreeSet<ConsumerRef> = self
             .all()
             .filter(|workload| {
-                policy
-                    .restart
-                    .targets
-                    .iter()
-                    .any(|target| is_target(target, *workload))
+                let targets = &policy.restart.targets;
+                targets.iter().any(|target| is_target(target, *workload)) || self.reloading.names(*workload)
             })
             .map(|workload| Owner::from(workload).reference)
             .collect();
@@ -278,7 +284,7 @@ impl Workloads {
         self.all().find(named)
     }
 
-    fn all(&self) -> impl Iterator<Item = Workload<'_>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = Workload<'_>> {
         let deployments = self.deployments.iter().map(Workload::Deployment);
         let stateful_sets = self.stateful_sets.iter().map(Workload::StatefulSet);
         deployments

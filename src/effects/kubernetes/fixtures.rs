@@ -135,6 +135,6 @@ pub(super) fn workloads(
         deployments: all(deployments),
         stateful_sets: all(stateful),
         daemon_sets: all(daemons),
-        rollouts: Vec::new(),
+        ..Workloads::default()
     }
 }

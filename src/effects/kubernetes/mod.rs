@@ -12,6 +12,7 @@
 //! | `owners` | which workload a pod belongs to |
 //! | `obstacles` | why a rollout does not go on |
 //! | `failing` | whether it has failed, or may be about to |
+//! | [`reloader`] | what Stakater Reloader does by itself, and what is done in its stead |
 //! | `reverts` | whether somebody took a restart back |
 //! | [`rollout`] | the restart of one workload |
 //! | `argo` | Argo Rollouts' workload, and its restart |
@@ -35,6 +36,7 @@ mod obstacles;
 mod owners;
 pub mod publish;
 pub mod references;
+pub mod reloader;
 mod reverts;
 pub mod rollout;
 pub mod secret;

@@ -31,11 +31,17 @@ pub(super) fn obstacle(
     let names: Vec<_> = old.iter().map(|pod| name(&pod.metadata)).collect();
     let delete = || format!("kubectl -n {namespace} delete pod {}", names.join(" "));
     held_back(namespace, consumer, workload, &delete)
-        .or_else(|| new.iter().find_map(|pod| trouble(pod)))
+        .or_else(|| new.iter().find_map(|pod| trouble(namespace, pod)))
         .or_else(|| unmade(workload))
         .or_else(|| old.iter().find_map(|pod| terminating(pod)))
-        .or_else(|| old.iter().find_map(|pod| trouble(pod)))
-        .or_else(|| overdue(workload))
+        .or_else(|| old.iter().find_map(|pod| trouble(namespace, pod)))
+        .or_else(|| {
+            let unready = new.iter().find_map(|pod| unready(namespace, pod));
+            overdue(workload)
+                .into_iter()
+                .chain(unready)
+                .reduce(|why, pod| format!("{why}; {pod}"))
+        })
         .or_else(|| halted(namespace, workload))
         .or_else(|| unmanaged(consumer, old, &delete))
 }
@@ -82,12 +88,13 @@ pub(super) fn held_back(
 }
 
 /// A pod does not come up.
-fn trouble(pod: &Pod) -> Option<String> {
+fn trouble(namespace: &str, pod: &Pod) -> Option<String> {
     if is_ready(pod) {
         return None;
     }
     let status = pod.status.as_ref()?;
     let pod = name(&pod.metadata);
+    let describe = format!("see: kubectl -n {namespace} describe pod {pod}");
     let unscheduled = status
         .conditions
         .iter()
@@ -96,7 +103,7 @@ fn trouble(pod: &Pod) -> Option<String> {
     if let Some(condition) = unscheduled {
         let (reason, message) = (condition.reason.as_deref(), condition.message.as_deref());
         return Some(format!(
-            "pod {pod}: {}: {}",
+            "pod {pod}: {}: {}; {describe}",
             reason.unwrap_or("Unschedulable"),
             message.unwrap_or_default()
         ));
@@ -108,8 +115,32 @@ fn trouble(pod: &Pod) -> Option<String> {
         .chain(status.container_statuses.iter().flatten());
     containers
         .into_iter()
-        .find_map(waiting)
-        .map(|why| format!("pod {pod}: {why}"))
+        .find_map(|container| Some((container, waiting(container)?)))
+        .map(|(container, why)| {
+            let see = if container.restart_count > 0 {
+                format!(
+                    "see: kubectl -n {namespace} logs {pod} -c {} --previous",
+                    container.name
+                )
+            } else {
+                describe
+            };
+            format!("pod {pod}: {why}; {see}")
+        })
+}
+
+/// A new pod runs, and does not say that it is ready.
+fn unready(namespace: &str, pod: &Pod) -> Option<String> {
+    let mut containers = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let runs = |container: &&ContainerStatus| {
+        let state = container.state.as_ref();
+        !container.ready && state.is_some_and(|state| state.running.is_some())
+    };
+    let container = &containers.find(runs)?.name;
+    let pod = name(&pod.metadata);
+    Some(format!(
+        "pod {pod}: container {container} runs and is not ready; see: kubectl -n {namespace} logs {pod} -c {container}"
+    ))
 }
 
 fn waiting(container: &ContainerStatus) -> Option<String> {
@@ -292,7 +323,12 @@ mod tests {
         let text = said("Deployment", json!({}), Some(crash), overdue.clone());
         holds(
             text.clone(),
-            &["w-new", "CrashLoopBackOff", "exited with 3 after 4 restarts"],
+            &[
+                "w-new",
+                "CrashLoopBackOff",
+                "exited with 3 after 4 restarts",
+                "kubectl -n shop logs w-new -c main --previous",
+            ],
         );
         assert!(
             !text.unwrap_or_default().contains("hunter2"),
@@ -325,6 +361,22 @@ mod tests {
             said("StatefulSet", json!({}), Some(unscheduled), json!({})),
             &["w-new", "Unschedulable: 0/3 nodes are available"],
         );
+    }
+
+    #[test]
+    fn fm34_a_pod_that_runs_and_is_not_ready_is_told_with_what_its_workload_says() {
+        let running = || container(&json!({"running": {}}), json!({}));
+        let parts = [
+            "pod w-new: container main runs and is not ready",
+            "kubectl -n shop logs w-new -c main",
+        ];
+        holds(said("StatefulSet", json!({}), Some(running()), json!({})), &parts);
+        let overdue = json!({"status": {"conditions": [
+            {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "has timed out"},
+        ]}});
+        let text = said("Deployment", json!({}), Some(running()), overdue);
+        holds(text.clone(), &parts);
+        holds(text, &["ProgressDeadlineExceeded: has timed out; pod w-new"]);
     }
 
     #[test]

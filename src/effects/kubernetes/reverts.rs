@@ -7,15 +7,18 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, ReplicaSet};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta};
 use kube::core::Selector;
+use serde::Deserialize as _;
 
 use super::Cluster;
 use super::argo::restart_command;
 use super::owners::{Workload, name, uid};
+use super::reloader::Reloading;
 use crate::api::{FIELD_MANAGER, restart_key};
 use crate::effects::Error;
-use crate::machine::facts::Consumer;
+use crate::machine::facts::{Consumer, Restarter};
 use crate::policy::Policy;
 
 /// Kubernetes' own hand, which writes on every Deployment.
@@ -34,8 +37,9 @@ impl Cluster {
         mark: &str,
         delivered_at: Option<Timestamp>,
         spared_before: Option<Timestamp>,
+        reloading: Reloading,
     ) -> Result<Vec<Consumer>, Error> {
-        let workloads = self.workloads().await?;
+        let workloads = self.workloads().await?.beside(reloading);
         let mut consumers = workloads.judge_sparing(policy, mark, delivered_at, spared_before);
         let key = restart_key(&policy.name);
         for consumer in &mut consumers {
@@ -45,8 +49,12 @@ impl Cluster {
             let Some(workload) = workloads.of(&consumer.reference) else {
                 continue;
             };
-            if !self.had_mark(workload, &key, mark).await? {
-                break;
+            if !self.had_mark(workload, &key, mark, &workloads.reloading).await? {
+                match consumer.restarter {
+                    Restarter::Tandem => break,
+                    // Perhaps it is not restarted now, and then the next one is.
+                    Restarter::Reloader => continue,
+                }
             }
             consumer.reverted = true;
             let told = words(&self.namespace, consumer, workload, delivered_at);
@@ -58,7 +66,13 @@ impl Cluster {
         Ok(consumers)
     }
 
-    async fn had_mark(&self, workload: Workload<'_>, key: &str, mark: &str) -> Result<bool, Error> {
+    async fn had_mark(
+        &self,
+        workload: Workload<'_>,
+        key: &str,
+        mark: &str,
+        reloading: &Reloading,
+    ) -> Result<bool, Error> {
         let selector = match workload {
             // Its own restart leaves no revision. What was asked of it is written beside it.
             Workload::Rollout(rollout) => return Ok(has(&rollout.metadata, key, mark)),
@@ -73,17 +87,28 @@ impl Cluster {
             let templates = sets
                 .iter()
                 .filter(|set| is_of(&set.metadata, owner))
-                .filter_map(|set| set.spec.template.as_ref()?.metadata.as_ref());
-            return Ok(templates.into_iter().any(|template| has(template, key, mark)));
+                .filter_map(|set| set.spec.template.as_ref());
+            return Ok(templates
+                .into_iter()
+                .any(|template| is_marked(template, key, mark, reloading)));
         }
         let revisions: Vec<ControllerRevision> = self.list_chosen(&chosen).await?;
-        let pointer = "/spec/template/metadata/annotations";
-        let marks = revisions
+        let templates = revisions
             .iter()
             .filter(|revision| is_of(&revision.metadata, owner))
-            .filter_map(|revision| revision.data.0.pointer(pointer)?.get(key)?.as_str());
-        Ok(marks.into_iter().any(|found| found == mark))
+            .filter_map(|revision| revision.data.0.pointer("/spec/template"))
+            .filter_map(|template| PodTemplateSpec::deserialize(template).ok());
+        Ok(templates
+            .into_iter()
+            .any(|template| is_marked(&template, key, mark, reloading)))
     }
+}
+
+/// Whether it carries the mark, Tandem's or Reloader's.
+fn is_marked(template: &PodTemplateSpec, key: &str, mark: &str, reloading: &Reloading) -> bool {
+    let metadata = template.metadata.as_ref();
+    metadata.is_some_and(|metadata| has(metadata, key, mark))
+        || reloading.marks(metadata, template.spec.as_ref())
 }
 
 fn choose(selector: &LabelSelector) -> Result<Selector, Error> {

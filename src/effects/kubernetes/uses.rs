@@ -15,7 +15,7 @@ pub(super) fn uses(spec: &PodSpec, secret: &str) -> bool {
             .any(|volume| in_volume(volume, secret))
 }
 
-fn in_environment(container: &Container, secret: &str) -> bool {
+pub(super) fn in_environment(container: &Container, secret: &str) -> bool {
     let by_key = container.env.iter().flatten().any(|variable| {
         let source = variable
             .value_from
@@ -30,7 +30,7 @@ fn in_environment(container: &Container, secret: &str) -> bool {
             .any(|from| from.secret_ref.as_ref().is_some_and(|named| named.name == secret))
 }
 
-fn in_volume(volume: &Volume, secret: &str) -> bool {
+pub(super) fn in_volume(volume: &Volume, secret: &str) -> bool {
     let plain = volume
         .secret
         .as_ref()

@@ -52,6 +52,24 @@ impl Cluster {
         self.list_at(&self.place::<K>()).await
     }
 
+    /// Reads all objects of one name and with these labels, in every namespace. The name is asked for as a field, so that
+    /// a right to objects of this name is enough.
+    pub(super) async fn everywhere<K: Named + Clone>(
+        &self,
+        name: &str,
+        labels: &str,
+    ) -> Result<Vec<K>, Error> {
+        let call = Call::new(format!("list {} named {name} in all namespaces", K::plural(&())));
+        let params = ListParams::default()
+            .fields(&format!("metadata.name={name}"))
+            .labels(labels);
+        let request = Request::new(K::url_path(&(), None)).list(&params);
+        let text = self
+            .text(&call, request.map(|r| self.client.request_text(r)))
+            .await?;
+        parse(&call, &text).map(|list: ObjectList<K>| list.items)
+    }
+
     /// Reads those objects of a kind that a selector chooses.
     pub(super) async fn list_chosen<K: Named + Clone>(&self, selector: &Selector) -> Result<Vec<K>, Error> {
         let chosen = ListParams::default().labels_from(selector);
@@ -193,6 +211,16 @@ impl Cluster {
             kind: K::kind(&()),
             plural: K::plural(&()),
             namespace: Some(self.namespace.clone()),
+        }
+    }
+
+    /// Where the objects of a kind are that is in no namespace.
+    pub(super) fn of_cluster<K: Resource<DynamicType = ()>>() -> Place {
+        Place {
+            path: K::url_path(&(), None),
+            kind: K::kind(&()),
+            plural: K::plural(&()),
+            namespace: None,
         }
     }
 

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::Live;
 use crate::api;
+use crate::effects::kubernetes::reloader::Content;
 use crate::effects::kubernetes::secret::AppSecret;
 use crate::effects::postgres::{self, Credential, Server, Wanted};
 use crate::effects::store::{Document, Store as _, rotation_of};
@@ -117,13 +120,16 @@ impl Live<'_> {
             policy,
             self.hands.policies.state().iter().map(AsRef::as_ref),
         ));
-        let workloads = self.cluster.workloads().await?;
+        let reloading = self
+            .cluster
+            .reloading(policy, app.as_ref(), Content::Unknown, self.now())
+            .await?;
+        let workloads = self.cluster.workloads().await?.beside(reloading);
         findings.extend(workloads.findings(policy));
-        findings.extend(
-            self.cluster
-                .access(policy, &workloads.judge(policy, "", None))
-                .await?,
-        );
+        // Nothing has been delivered, so no pod is behind.
+        let consumers = workloads.judge(policy, "", Some(Timestamp::MIN));
+        findings.extend(workloads.reloader_findings(policy, &consumers));
+        findings.extend(self.cluster.access(policy, &consumers).await?);
         let mut identity = None;
         match self.administered(policy).await? {
             Err(finding) => findings.push(finding),
@@ -138,6 +144,7 @@ impl Live<'_> {
         Ok(Preflight {
             active,
             identity,
+            consumers,
             findings,
         })
     }
@@ -219,14 +226,23 @@ impl Live<'_> {
     pub(super) async fn consumers(&self, policy: &Policy) -> Result<Vec<Consumer>, Error> {
         let (journal, rotation, _) = self.running()?;
         let spared = rotation.undoes.as_ref().and_then(|undone| undone.staged_at);
-        let landing = self.landing(policy).await?;
-        let mark = api::restart_mark(
-            &policy.uid,
-            journal.number,
-            landing.as_ref().map(|l| l.id.as_str()),
-        );
+        let (seen, app) = self.secret(policy).await?;
+        let landing = match (policy.delivery.source(), seen) {
+            (Some(_), _) => rotation.delivered.clone(),
+            (None, SecretSeen::Present { landing, .. }) => landing,
+            (None, SecretSeen::Missing) => None,
+        };
+        let id = landing.as_ref().map(|landing| landing.id.as_str());
+        let mark = api::restart_mark(&policy.uid, journal.number, id);
+        let content = Content::of(id, rotation.first.as_deref());
+        let reloading = self
+            .cluster
+            .reloading(policy, app.as_ref(), content, self.now())
+            .await?;
         let delivered_at = landing.map(|landing| landing.at);
-        self.cluster.consumers(policy, &mark, delivered_at, spared).await
+        self.cluster
+            .consumers(policy, &mark, delivered_at, spared, reloading)
+            .await
     }
 
     /// The delivery that consumers are judged by; none when what is there was written by somebody else.

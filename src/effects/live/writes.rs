@@ -14,7 +14,7 @@ use crate::effects::postgres::{self, Change, Credential, Verifier};
 use crate::effects::store::{Store as _, version_id};
 use crate::effects::{Error, Outcome, World as _};
 use crate::machine::Action;
-use crate::machine::facts::Refused;
+use crate::machine::facts::{Refused, Restarter};
 use crate::machine::journal::{Journal, Rotation, Trigger};
 use crate::machine::step::Entry;
 use crate::policy::target::{ConsumerKind, RoleName};
@@ -59,7 +59,16 @@ impl Live<'_> {
                 let request = api::sync_request(&policy.uid, journal.number, *times, self.now());
                 self.cluster.ask_sync(version, &request).await
             }
-            Action::Restart { consumer, uid } => {
+            Action::Restart {
+                consumer,
+                uid,
+                form: Restarter::Reloader,
+            } => self.cluster.stand_in(policy, consumer, uid, self.now()).await,
+            Action::Restart {
+                consumer,
+                uid,
+                form: Restarter::Tandem,
+            } => {
                 let (journal, ..) = self.running()?;
                 let landing = self.landing(policy).await?;
                 let mark = api::restart_mark(

@@ -52,6 +52,16 @@ impl Namespace {
     }
 }
 
+impl Lab {
+    /// Brings the definitions of Argo Rollouts into the cluster, without anybody who does anything about its objects.
+    ///
+    /// # Errors
+    /// When they are not accepted.
+    pub async fn define_rollouts(&self) -> Result<()> {
+        define(self).await
+    }
+}
+
 impl ArgoRollouts {
     /// Starts it again. Returns when it works.
     ///

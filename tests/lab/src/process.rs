@@ -6,6 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
 use crate::poll::eventually;
@@ -84,6 +86,31 @@ impl Process {
                 tail(&read(log).unwrap_or_default())
             )
         })
+    }
+
+    /// Holds it where it is: what happens meanwhile waits for it.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let name = self.name;
+        let id = self.child.id().with_context(|| format!("{name} has ended"))?;
+        let id = Pid::from_raw(i32::try_from(id)?);
+        kill(id, signal).with_context(|| format!("cannot send {signal} to {name}"))
+    }
+
+    /// The code with which it ended by itself; nothing while it runs.
+    pub(crate) fn exit(&mut self) -> Result<Option<i32>> {
+        let name = self.name;
+        let status = self.child.try_wait();
+        let status = status.with_context(|| format!("cannot ask how {name} ended"))?;
+        Ok(status.and_then(|status| status.code()))
     }
 
     /// Ends it without a warning, and waits until it is gone.

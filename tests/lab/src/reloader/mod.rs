@@ -6,8 +6,8 @@
 
 mod deployment;
 mod double;
+mod link;
 mod options;
-mod process;
 mod rights;
 
 use std::collections::BTreeMap;
@@ -18,13 +18,17 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Namespace as NamespaceObject;
 use kube::api::Api;
+use kube::config::KubeConfigOptions;
+use kube::{Client, Config};
 
 use crate::audit::Audit;
 use crate::namespace::Namespace;
+use crate::node::private;
 use crate::poll::eventually;
+use crate::process::{self, Process};
 pub use double::ReloaderDouble;
+use link::Link;
 pub use options::ReloaderOptions;
-use process::Process;
 
 /// Names a build of the real program, which is then run in place of the double.
 const BINARY_VARIABLE: &str = "RELOADER_BIN";
@@ -37,13 +41,14 @@ pub struct Reloader {
     namespace: Namespace,
     options: ReloaderOptions,
     log: PathBuf,
+    link: Option<Link>,
     running: Option<Running>,
     _alone: Option<File>,
 }
 
 enum Running {
     Double(ReloaderDouble),
-    Real(Process),
+    Real(Box<Process>),
 }
 
 impl Namespace {
@@ -56,7 +61,7 @@ impl Namespace {
         let lab = self.lab();
         let dir = lab.home().join("reloader").join(self.name());
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let alone = match binary() {
+        let alone = match options.binary() {
             Some(_) => {
                 let home = lab.home().clone();
                 Some(tokio::task::spawn_blocking(move || home.alone("reloader")).await??)
@@ -72,6 +77,7 @@ impl Namespace {
             namespace: self.clone(),
             log: dir.join(format!("{}.log", options.name)),
             options,
+            link: None,
             running: None,
             _alone: alone,
         };
@@ -97,12 +103,25 @@ impl Reloader {
         let audit = lab.audit().from_here()?;
         let audit = audit.service_account(self.namespace.name(), self.name());
         let (args, env) = (self.options.args.clone(), self.environment());
-        self.running = Some(if let Some(program) = binary() {
-            let kubeconfig = lab.kubeconfig_as(self.namespace.name(), self.name()).await?;
-            Running::Real(Process::start(&program, &self.log, &kubeconfig, &args, &env)?)
+        let mut kubeconfig = lab.kubeconfig_as(self.namespace.name(), self.name()).await?;
+        self.link = Some(Link::before(&mut kubeconfig).await?);
+        self.running = Some(if let Some(program) = self.options.binary() {
+            let path = self.log.with_extension("kubeconfig");
+            private(&path, &serde_json::to_string(&kubeconfig)?)?;
+            let path = path.display().to_string();
+            let env = env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let env: Vec<_> = env.chain([("KUBECONFIG", path.as_str())]).collect();
+            Running::Real(Box::new(Process::start(
+                "Reloader", &program, &args, &env, &self.log,
+            )?))
         } else {
-            let client = lab.client_as(self.namespace.name(), self.name()).await?;
-            Running::Double(ReloaderDouble::start(client, &args, env, &self.log)?)
+            let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+            Running::Double(ReloaderDouble::start(
+                Client::try_from(config)?,
+                &args,
+                env,
+                &self.log,
+            )?)
         });
         self.until_it_watches(&audit).await?;
         if !self.options.bare {
@@ -171,6 +190,22 @@ impl Reloader {
         Ok(())
     }
 
+    /// Takes the API server away from it: all its connections end, and it gets no new ones.
+    pub fn cut_off(&self) {
+        self.set_open(false);
+    }
+
+    /// Gives the API server back to it.
+    pub fn reconnect(&self) {
+        self.set_open(true);
+    }
+
+    fn set_open(&self, open: bool) {
+        if let Some(link) = &self.link {
+            link.set_open(open);
+        }
+    }
+
     /// The code with which it ended by itself; nothing while it runs.
     ///
     /// # Errors
@@ -188,7 +223,7 @@ impl Reloader {
     /// # Errors
     /// When the log cannot be read.
     pub fn logs(&self) -> Result<String> {
-        fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
+        process::read(&self.log)
     }
 
     /// Waits for its first watch of each kind that it is to watch, or for the answer that it may not.
@@ -253,10 +288,4 @@ impl Reloader {
         env.extend(self.options.env.iter().cloned());
         env
     }
-}
-
-fn binary() -> Option<PathBuf> {
-    std::env::var_os(BINARY_VARIABLE)
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
 }

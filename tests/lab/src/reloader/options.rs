@@ -1,6 +1,8 @@
 //! How a Reloader is to run.
 
-use super::NAME;
+use std::path::PathBuf;
+
+use super::{BINARY_VARIABLE, NAME};
 
 /// How a Reloader is to run: by the very flags and variables of the real one.
 #[derive(Clone, Debug)]
@@ -9,6 +11,7 @@ pub struct ReloaderOptions {
     pub(super) env: Vec<(String, String)>,
     pub(super) wide: bool,
     pub(super) bare: bool,
+    pub(super) double: bool,
     pub(super) name: String,
     pub(super) withheld: Vec<String>,
 }
@@ -21,6 +24,7 @@ impl Default for ReloaderOptions {
             env: Vec::new(),
             wide: false,
             bare: false,
+            double: false,
             name: NAME.to_owned(),
             withheld: Vec::new(),
         }
@@ -75,6 +79,13 @@ impl ReloaderOptions {
         Self { bare: true, ..self }
     }
 
+    /// The double, even when there is the real program: of that there can be only one, since it always listens on the
+    /// same port.
+    #[must_use]
+    pub fn double(self) -> Self {
+        Self { double: true, ..self }
+    }
+
     /// With a name that is not its chart's: that of its service account, of its Deployment and in what it publishes.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
@@ -89,6 +100,13 @@ impl ReloaderOptions {
     pub fn withholding(mut self, resource: &str) -> Self {
         self.withheld.push(resource.to_owned());
         self
+    }
+
+    /// The program to run in place of the double.
+    pub(super) fn binary(&self) -> Option<PathBuf> {
+        std::env::var_os(BINARY_VARIABLE)
+            .filter(|path| !self.double && !path.is_empty())
+            .map(PathBuf::from)
     }
 
     /// The last value of a flag, as it was given.

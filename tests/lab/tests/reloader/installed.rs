@@ -1,5 +1,7 @@
 //! Reloader as its chart installs it: what it publishes, and what its Deployment says of it.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -7,6 +9,12 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tandem_lab::{Lab, Namespace, ReloaderOptions, run};
 
+use crate::corner::Corner;
+use crate::given::{PAUSE, deployment, hash};
+use crate::observe::event_count;
+use crate::promptly::promptly;
+
+const SOON: Duration = Duration::from_secs(20);
 const META_INFO: &str = "reloader-meta-info";
 
 async fn available(namespace: &Namespace, name: &str) -> Result<Option<i32>> {
@@ -103,9 +111,63 @@ fn what_it_cannot_begin_with_ends_it_at_once() {
                 .iter()
                 .fold(options, |options, argument| options.arg(argument));
             let mut reloader = namespace.reloader(options).await?;
-            let said = reloader.logs()?;
-            assert_eq!(reloader.exit()?, Some(1), "case {number}: {said}");
+            let ended = promptly(format!("case {number} to end it"), SOON, async || reloader.exit());
+            assert_eq!(ended.await?, 1, "case {number}");
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn case93_the_marks_of_one_strategy_stay_when_it_is_switched_to_the_other() {
+    run(|lab: Lab| async move {
+        let corner = Corner::new(&lab).await?;
+        let reloader = corner
+            .namespace
+            .reloader(ReloaderOptions::default().bare())
+            .await?;
+        corner.change("p1").await?;
+        corner.until_handled("p1").await?;
+        let variable = corner.variable("web").await?;
+        drop(reloader);
+        let _reloader = corner
+            .namespace
+            .reloader(ReloaderOptions::annotations().bare())
+            .await?;
+        corner.change("p2").await?;
+        let marked = promptly("the annotation", SOON, async || {
+            let mark = corner.mark("web").await?;
+            Ok(mark.filter(|mark| mark["hash"] == hash("password=p2;username=app_a")))
+        });
+        marked.await?;
+        assert_eq!(
+            (corner.variable("web").await?, corner.writes().await?),
+            (variable, 2)
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn case161_and_162_a_retry_marks_again_what_was_marked_once_in_a_second() {
+    run(|lab: Lab| async move {
+        let corner = Corner::new(&lab).await?;
+        corner
+            .add(&deployment("z-bad").named("db").on(PAUSE, "5 minutes"))
+            .await?;
+        let _reloader = corner
+            .namespace
+            .reloader(ReloaderOptions::annotations().bare())
+            .await?;
+        corner.change("p1").await?;
+        let told = promptly("six attempts", SOON, async || {
+            Ok((event_count(&corner.namespace, "web").await? == 6).then_some(()))
+        });
+        told.await?;
+        // The attempts take half a second, so they are in one second or in two.
+        let writes = corner.writes().await?;
+        assert!((1..=2).contains(&writes), "{writes} writes");
+        assert_eq!(corner.mark("z-bad").await?, None);
         Ok(())
     });
 }

@@ -9,8 +9,13 @@
 )]
 
 mod contract;
+mod corner;
 mod given;
 mod installed;
+mod namespaces;
 mod observe;
 mod promptly;
+mod replicas;
+mod rollouts;
 mod stage;
+mod webhook;

@@ -173,6 +173,14 @@ impl Stage {
             }
             Step::Freeze => self.reloader.freeze(),
             Step::Thaw => self.reloader.thaw(),
+            Step::CutOff => {
+                self.reloader.cut_off();
+                Ok(())
+            }
+            Step::Reconnect => {
+                self.reloader.reconnect();
+                Ok(())
+            }
             Step::Kill => self.reloader.kill().await,
             Step::Start => self.reloader.start().await,
         }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
@@ -41,13 +40,7 @@ pub(super) async fn inform<K: Watched>(
             }
             Some(Ok(Event::Init)) => continue,
             Some(Ok(Event::InitDone)) => {
-                // From here on this kind counts as begun; its first list is behind it.
-                let [secrets, config_maps] = &program.listed;
-                let listed = match K::RESOURCE {
-                    super::subject::Resource::Secret => secrets,
-                    super::subject::Resource::ConfigMap => config_maps,
-                };
-                listed.store(true, Ordering::Relaxed);
+                program.listed(K::RESOURCE);
                 continue;
             }
             Some(Ok(Event::Delete(object))) => {

@@ -26,7 +26,7 @@ mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
@@ -36,6 +36,7 @@ use tokio::task::JoinHandle;
 
 use flags::{Flags, Strategy};
 use log::Log;
+use subject::Resource;
 
 /// Who its writes are by.
 const FIELD_MANAGER: &str = "Reloader";
@@ -81,8 +82,9 @@ struct Program {
     env: BTreeMap<String, String>,
     frozen: watch::Receiver<bool>,
     log: Log,
-    /// The kinds whose first list has been gone through. Nothing is said of what is created or deleted before both are.
-    listed: [AtomicBool; 2],
+    /// As many first lists of each kind as are still to be gone through. Nothing is said of what is created or deleted
+    /// before there is none.
+    unlisted: [AtomicUsize; 2],
     /// The namespaces that a selector selects at this moment.
     selected: Mutex<BTreeSet<String>>,
     timers: pause::Timers,
@@ -152,7 +154,8 @@ async fn run(
         Err(why) => return Exit::refusing(&why),
     };
     let (timers, asked) = mpsc::unbounded_channel();
-    let initialised = flags.sync_after_restart;
+    let places = scopes(&flags, &env).len();
+    let unlisted = if flags.sync_after_restart { 0 } else { places };
     let program = Arc::new(Program {
         client,
         flags,
@@ -160,7 +163,7 @@ async fn run(
         env,
         frozen,
         log,
-        listed: [initialised, initialised].map(AtomicBool::new),
+        unlisted: [unlisted, unlisted].map(AtomicUsize::new),
         selected: Mutex::default(),
         timers: pause::Timers::new(timers),
     });
@@ -199,12 +202,8 @@ impl Program {
         self.env.get(name).map(String::as_str)
     }
 
-    /// Where it looks for objects: in all namespaces, or in each of these.
     fn scopes(&self) -> Vec<Option<String>> {
-        if !self.flags.namespaces.is_empty() {
-            return self.flags.namespaces.iter().cloned().map(Some).collect();
-        }
-        vec![self.variable("KUBERNETES_NAMESPACE").map(str::to_owned)]
+        scopes(&self.flags, &self.env)
     }
 
     /// Whether what happens in a namespace concerns it. The two flags about namespaces are for all of them only.
@@ -219,6 +218,28 @@ impl Program {
     }
 
     fn all_listed(&self) -> bool {
-        self.listed.iter().all(|listed| listed.load(Ordering::Relaxed))
+        let mut unlisted = self.unlisted.iter();
+        unlisted.all(|unlisted| unlisted.load(Ordering::Relaxed) == 0)
     }
+
+    /// Tells that the first list of a kind, in one place, is over.
+    fn listed(&self, resource: Resource) {
+        let [secrets, config_maps] = &self.unlisted;
+        let unlisted = match resource {
+            Resource::Secret => secrets,
+            Resource::ConfigMap => config_maps,
+        };
+        // A watch that was lost begins with a list again, which is not the first.
+        let _ = unlisted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |unlisted| {
+            unlisted.checked_sub(1)
+        });
+    }
+}
+
+/// Where it looks for objects: in all namespaces, or in each of these.
+fn scopes(flags: &Flags, env: &BTreeMap<String, String>) -> Vec<Option<String>> {
+    if !flags.namespaces.is_empty() {
+        return flags.namespaces.iter().cloned().map(Some).collect();
+    }
+    vec![env.get("KUBERNETES_NAMESPACE").cloned()]
 }

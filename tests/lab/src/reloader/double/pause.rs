@@ -128,7 +128,7 @@ fn key(workload: &Workload) -> (String, String) {
 }
 
 /// To the second, as it writes times.
-fn seconds(time: Timestamp) -> String {
+pub(super) fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

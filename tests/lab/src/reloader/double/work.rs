@@ -127,6 +127,10 @@ async fn handle(program: &Arc<Program>, happening: &Happening, recorder: &Record
     }
     let mut clients = Clients::new(program);
     for kind in KINDS {
+        // A text, and not a switch: `1` is not enough.
+        if *kind == Kind::Rollout && program.flags.is_argo_rollouts != "true" {
+            continue;
+        }
         // A list that is refused counts as an empty one, and the event as handled.
         let workloads = match clients.list(*kind, &subject.namespace).await {
             Ok(workloads) => workloads,
@@ -187,8 +191,15 @@ async fn reload(
 async fn call_webhook(url: &str) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Handler(format!("webhook: {error}"));
     let uri: http::Uri = url.parse().map_err(|error| failed(&error))?;
-    let client = Client::try_from(Config::new(uri.clone())).map_err(|error| failed(&error))?;
-    let request = http::Request::post(uri.path())
+    let path = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
+    let server = http::Uri::from_parts(parts).map_err(|error| failed(&error))?;
+    let client = Client::try_from(Config::new(server)).map_err(|error| failed(&error))?;
+    let request = http::Request::post(path.as_str())
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(json!({"webhook": "update successful"}).to_string().into_bytes());
     let request = request.map_err(|error| failed(&error))?;

@@ -1,25 +1,32 @@
 //! The workloads of a namespace, and the requests about them.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
-use serde_json::Value;
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+};
+use serde_json::{Value, json};
 
 use std::sync::Arc;
 
 use super::decide::Annotations;
 use super::mark::Mark;
+use super::pause::seconds;
 use super::throttle::Throttle;
 use super::{FIELD_MANAGER, Program, jobs};
 
-/// The kinds, in the order in which they are gone through.
+/// The kinds, in the order in which they are gone through. The last one has a flag of its own.
 pub(super) const KINDS: &[Kind] = &[
     Kind::Deployment,
     Kind::CronJob,
     Kind::Job,
     Kind::DaemonSet,
     Kind::StatefulSet,
+    Kind::Rollout,
 ];
+/// How a Rollout is to be restarted: by its own time when this says `restart`, else by its template.
+const ROLLOUT_STRATEGY: &str = "reloader.stakater.com/rollout-strategy";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -28,6 +35,7 @@ pub(super) enum Kind {
     Job,
     DaemonSet,
     StatefulSet,
+    Rollout,
 }
 
 impl Kind {
@@ -38,6 +46,7 @@ impl Kind {
             Self::Job => "Job",
             Self::DaemonSet => "DaemonSet",
             Self::StatefulSet => "StatefulSet",
+            Self::Rollout => "Rollout",
         }
     }
 
@@ -45,17 +54,27 @@ impl Kind {
         match self {
             Self::Deployment | Self::DaemonSet | Self::StatefulSet => "apps",
             Self::CronJob | Self::Job => "batch",
+            Self::Rollout => "argoproj.io",
+        }
+    }
+
+    fn version(self) -> &'static str {
+        match self {
+            Self::Rollout => "v1alpha1",
+            Self::Deployment | Self::CronJob | Self::Job | Self::DaemonSet | Self::StatefulSet => "v1",
         }
     }
 
     pub(super) fn resource(self) -> ApiResource {
-        ApiResource::from_gvk(&GroupVersionKind::gvk(self.group(), "v1", self.name()))
+        ApiResource::from_gvk(&GroupVersionKind::gvk(self.group(), self.version(), self.name()))
     }
 
     fn template(self) -> &'static str {
         match self {
             Self::CronJob => "/spec/jobTemplate/spec/template",
-            Self::Deployment | Self::Job | Self::DaemonSet | Self::StatefulSet => "/spec/template",
+            Self::Deployment | Self::Job | Self::DaemonSet | Self::StatefulSet | Self::Rollout => {
+                "/spec/template"
+            }
         }
     }
 }
@@ -107,6 +126,7 @@ pub(super) struct Clients {
     program: Arc<Program>,
     apps: Throttle,
     batch: Throttle,
+    argo: Throttle,
 }
 
 impl Clients {
@@ -115,6 +135,7 @@ impl Clients {
             program: Arc::clone(program),
             apps: Throttle::default(),
             batch: Throttle::default(),
+            argo: Throttle::default(),
         }
     }
 
@@ -123,6 +144,7 @@ impl Clients {
         match kind {
             Kind::Deployment | Kind::DaemonSet | Kind::StatefulSet => self.apps.pass().await,
             Kind::CronJob | Kind::Job => self.batch.pass().await,
+            Kind::Rollout => self.argo.pass().await,
         }
         self.program.pass().await;
         api(&self.program.client, kind, namespace)
@@ -146,7 +168,25 @@ impl Clients {
             }
             Kind::CronJob => jobs::instantiate(self, &workload.with_template(mark.template())).await,
             Kind::Job => jobs::make_again(self, &workload.with_template(mark.template())).await,
+            Kind::Rollout => self.write_rollout(workload, mark).await,
         }
+    }
+
+    /// There is no strategic patch for what the API server has no types of, so it is put as a whole.
+    async fn write_rollout(&mut self, rollout: &Workload, mark: &Mark) -> kube::Result<()> {
+        let strategy = rollout.annotations().remove(ROLLOUT_STRATEGY);
+        if strategy.as_deref() == Some("restart") {
+            let patch = json!({"spec": {"restartAt": seconds(Timestamp::now())}});
+            return self.patch(rollout, Patch::Merge(patch)).await;
+        }
+        let marked = rollout.with_template(mark.template()).object;
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let api = self.api(rollout.kind, rollout.namespace()).await;
+        api.replace(rollout.name(), &params, &marked).await?;
+        Ok(())
     }
 
     pub(super) async fn patch(&mut self, workload: &Workload, patch: Patch<Value>) -> kube::Result<()> {

@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::{Line, Step, line, password};
-use crate::given::{NAMED, cron_job, daemon_set, deployment, job, stateful_set, web};
+use crate::given::{AUTO, NAMED, cron_job, daemon_set, deployment, job, stateful_set, web};
 
 const WEB: &str = "Deployment/web";
 
 pub(super) fn lines() -> Vec<Line> {
-    [templates(), jobs()].into_iter().flatten().collect()
+    [templates(), pods(), jobs()].into_iter().flatten().collect()
 }
 
 fn templates() -> Vec<Line> {
@@ -43,6 +43,30 @@ fn templates() -> Vec<Line> {
             [web().named("db").spec(json!({"paused": true}))],
         )
         .env(WEB, "app"),
+    ]
+}
+
+fn pods() -> Vec<Line> {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "bare", "annotations": {NAMED: "db", AUTO: "true"}},
+        "spec": {"nodeSelector": {"nowhere": "at-all"}, "containers": [
+            {"name": "app", "image": "none", "envFrom": [{"secretRef": {"name": "db"}}]},
+        ]},
+    });
+    vec![
+        line(
+            "69",
+            "a Deployment with a pod",
+            [web().named("db").spec(json!({"replicas": 1}))],
+        )
+        .env(WEB, "app"),
+        line("70", "a pod that belongs to nobody", []).when([
+            Step::Create(pod),
+            password("p1"),
+            Step::Settle,
+            Step::Delete("Pod", "bare"),
+        ]),
     ]
 }
 

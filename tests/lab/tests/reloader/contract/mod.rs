@@ -9,19 +9,16 @@ mod errors;
 mod flags;
 mod kinds;
 mod references;
+mod scenes;
 mod sequences;
 mod starts;
 mod strategy;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::Result;
 use serde_json::{Value, json};
-use tandem_lab::{Lab, ReloaderOptions, run};
 
 use crate::given::{Given, secret};
-use crate::stage::{Fence, Stage};
 
 /// One line of the contract.
 pub(crate) struct Line {
@@ -69,6 +66,10 @@ pub(crate) enum Step {
     Freeze,
     /// Reloader goes on.
     Thaw,
+    /// Reloader loses the API server.
+    CutOff,
+    /// Reloader has the API server again.
+    Reconnect,
     /// Reloader is killed.
     Kill,
     /// Reloader is started.
@@ -211,186 +212,4 @@ impl Line {
         events.sort();
         changes.into_iter().chain(events).cloned().collect()
     }
-}
-
-fn play(options: ReloaderOptions, fence: Fence, lines: Vec<Line>) {
-    run(|lab: Lab| async move {
-        let mut stage = Stage::new(&lab, options, fence).await?;
-        let mut different = Vec::new();
-        for line in &lines {
-            different.extend(differs(&mut stage, line).await);
-        }
-        assert!(different.is_empty(), "Reloader:\n{}", different.join("\n"));
-        Ok(())
-    });
-}
-
-async fn differs(stage: &mut Stage, line: &Line) -> Option<String> {
-    let (seen, expected): (Result<_>, _) = (stage.play(line).await, line.expected());
-    let seen = match seen {
-        Ok(seen) if seen == expected => return None,
-        Ok(seen) => seen.join("\n      "),
-        Err(error) => format!("{error:#}"),
-    };
-    let expected = expected.join("\n      ");
-    Some(format!(
-        "- {} ({}):\n   saw\n      {seen}\n   not\n      {expected}",
-        line.number, line.about
-    ))
-}
-
-fn plain(options: ReloaderOptions, lines: Vec<Line>) {
-    play(options, Fence::default(), lines);
-}
-
-fn with(arguments: &[&str]) -> ReloaderOptions {
-    let options = ReloaderOptions::default();
-    arguments
-        .iter()
-        .fold(options, |options, argument| options.arg(argument))
-}
-
-#[test]
-fn what_is_referred_to_and_where_the_mark_goes() {
-    plain(with(&[]), references::lines());
-}
-
-#[test]
-fn what_annotations_mean() {
-    plain(with(&[]), annotations::lines());
-}
-
-#[test]
-fn every_kind_of_workload() {
-    plain(with(&[]), kinds::lines());
-}
-
-#[test]
-fn changes_one_after_another_and_others_who_write() {
-    plain(with(&[]), sequences::lines());
-}
-
-#[test]
-fn what_goes_wrong() {
-    plain(with(&[]), errors::lines());
-}
-
-#[test]
-fn rights_that_are_missing() {
-    plain(
-        with(&[]).withholding("deployments"),
-        errors::without_deployments(),
-    );
-    plain(
-        with(&[]).withholding("jobs").withholding("cronjobs"),
-        errors::without_batch(),
-    );
-    plain(with(&[]).withholding("secrets"), errors::without_secrets());
-}
-
-#[test]
-fn what_changes_while_it_is_down() {
-    let (sync, create) = ("--sync-after-restart", "--reload-on-create=true");
-    plain(with(&[]), starts::down());
-    plain(with(&[sync]), starts::down_with_sync());
-    plain(with(&[create]), starts::creation());
-    plain(with(&[create, sync]), starts::both());
-}
-
-#[test]
-fn what_is_created_and_deleted() {
-    let (sync, create) = ("--sync-after-restart", "--reload-on-create=true");
-    let only_secrets = "--resources-to-ignore=configmaps";
-    plain(with(&["--reload-on-create=1"]), starts::no_creation());
-    plain(with(&["--reload-on-delete=true"]), starts::deletion());
-    plain(with(&[create, only_secrets]), starts::creation_of_secrets_only());
-    plain(
-        with(&[create, only_secrets, sync]),
-        starts::creation_of_secrets_only_with_sync(),
-    );
-}
-
-#[test]
-fn what_flags_mean() {
-    plain(with(&["--auto-reload-all=true"]), flags::everything());
-    plain(with(&["--resources-to-ignore=secrets"]), flags::without_secrets());
-    plain(with(&["--ignored-workload-types=jobs"]), flags::without_jobs());
-    plain(
-        with(&["--ignored-workload-types=deployments"]),
-        flags::without_nothing(),
-    );
-}
-
-#[test]
-fn renamed_annotations_and_labelled_secrets() {
-    let fence = Fence {
-        annotations: json!({"x.io/reload": "a-fence"}),
-        labels: json!({"reload": "yes"}),
-    };
-    let renamed = with(&[
-        "--secret-annotation=x.io/reload",
-        "--auto-annotation=x.io/auto",
-        "--ignore-annotation=x.io/ignore",
-        "--auto-search-annotation=x.io/search",
-        "--search-match-annotation=x.io/match",
-    ]);
-    play(renamed, fence.clone(), flags::renamed());
-    play(
-        with(&["--resource-label-selector=reload:yes"]),
-        fence,
-        flags::labelled(),
-    );
-}
-
-#[test]
-fn annotations_as_marks() {
-    let annotations = "--reload-strategy=annotations";
-    plain(with(&[annotations]), strategy::lines());
-    let every = [
-        "--reload-on-create=true",
-        "--reload-on-delete=true",
-        "--sync-after-restart",
-    ];
-    plain(
-        with(&[annotations, every[0], every[1], every[2]]),
-        strategy::every_start(),
-    );
-}
-
-#[test]
-fn there_is_a_line_for_every_case() {
-    let lines = [
-        references::lines(),
-        annotations::lines(),
-        kinds::lines(),
-        sequences::lines(),
-        errors::lines(),
-        errors::without_deployments(),
-        errors::without_batch(),
-        errors::without_secrets(),
-        starts::down(),
-        starts::down_with_sync(),
-        starts::creation(),
-        starts::both(),
-        starts::no_creation(),
-        starts::deletion(),
-        starts::creation_of_secrets_only(),
-        starts::creation_of_secrets_only_with_sync(),
-        flags::everything(),
-        flags::without_secrets(),
-        flags::without_jobs(),
-        flags::without_nothing(),
-        flags::renamed(),
-        flags::labelled(),
-        strategy::lines(),
-        strategy::every_start(),
-    ];
-    let numbers: Vec<_> = lines.iter().flatten().map(|line| line.number).collect();
-    let different: BTreeSet<_> = numbers.iter().collect();
-    assert_eq!(
-        different.len(),
-        numbers.len(),
-        "a number is there twice: {numbers:?}"
-    );
-    assert!(numbers.len() >= 120, "there are {} lines", numbers.len());
 }

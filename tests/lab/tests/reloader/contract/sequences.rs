@@ -12,7 +12,7 @@ const FIRST: &str = "Deployment/web app[0] +STAKATER_DB_SECRET=p1";
 const SECOND: &str = "Deployment/web app[0] STAKATER_DB_SECRET=p2";
 
 pub(super) fn lines() -> Vec<Line> {
-    [content(), others(), pauses(), many()]
+    [content(), others(), outages(), pauses(), many()]
         .into_iter()
         .flatten()
         .collect()
@@ -129,6 +129,22 @@ fn others() -> Vec<Line> {
             .sees("Deployment/web app[0] STAKATER_DB_SECRET=p1")
             .sees("Deployment/web app[0] STAKATER_DB_SECRET=p2")
             .event(WEB, "SECRET db", 2),
+    ]
+}
+
+fn outages() -> Vec<Line> {
+    vec![
+        named("91", "two changes while the API server is out of reach")
+            .when([Step::CutOff, password("p1"), password("p2"), Step::Reconnect])
+            .sees(FIRST)
+            .sees(SECOND)
+            .event(WEB, "SECRET db", 2),
+        named("92", "deleted and created while the API server is out of reach").when([
+            Step::CutOff,
+            Step::Delete("Secret", "db"),
+            Step::Create(secret("db", "p1")),
+            Step::Reconnect,
+        ]),
     ]
 }
 

@@ -1,0 +1,72 @@
+//! Elements of Reloader's lists of names. Each is a regular expression of Go, put between `^` and `$` as text: an
+//! alternation in it is not grouped.
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// The elements of a list. Only commas separate them.
+pub(super) fn elements(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim)
+}
+
+/// The expression of one element; none when Reloader could not read it either.
+pub(super) fn compile(element: &str) -> Option<Regex> {
+    RegexBuilder::new(&translated(&format!("^{element}$")))
+        // Names of Secrets are ASCII.
+        .unicode(false)
+        .build()
+        .ok()
+}
+
+/// What is text to Go and not to this library: a brace that begins no repetition, and brackets and operators of sets
+/// inside a class.
+fn translated(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut rest = pattern;
+    let mut in_class = false;
+    while let Some(c) = rest.chars().next() {
+        let (taken, escaped) = match c {
+            '\\' => (escape(rest), false),
+            '{' if !in_class => repetition(rest).map_or((1, true), |length| (length, false)),
+            '[' if !in_class => {
+                in_class = true;
+                // A bracket that closes at once is one of the class.
+                let negated = rest.strip_prefix("[^").map_or(1, |_| 2);
+                let first = rest.get(negated..).is_some_and(|inner| inner.starts_with(']'));
+                (negated + usize::from(first), false)
+            }
+            ']' => {
+                in_class = false;
+                (1, false)
+            }
+            '[' if rest.starts_with("[:") => (rest.find(":]").map_or(1, |end| end + 2), false),
+            '[' | '&' | '~' => (1, in_class),
+            c => (c.len_utf8(), false),
+        };
+        let (head, tail) = rest.split_at(taken.min(rest.len()));
+        if escaped {
+            out.push('\\');
+        }
+        out.push_str(head);
+        rest = tail;
+    }
+    out
+}
+
+/// Length of an escape, with the braces that belong to it.
+fn escape(text: &str) -> usize {
+    let letter = text.chars().nth(1);
+    let braces = letter.is_some_and(|c| matches!(c, 'x' | 'p' | 'P')) && text.get(2..3) == Some("{");
+    let closed = braces.then(|| text.find('}')).flatten();
+    closed.map_or(1 + letter.map_or(0, char::len_utf8), |end| end + 1)
+}
+
+/// Length of `{n}`, `{n,}` or `{n,m}`.
+fn repetition(text: &str) -> Option<usize> {
+    let end = text.find('}')?;
+    let (least, most) = match text.get(1..end)?.split_once(',') {
+        Some((least, most)) => (least, most),
+        None => (text.get(1..end)?, ""),
+    };
+    let number = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+    (!least.is_empty() && number(least) && number(most)).then_some(end + 1)
+}

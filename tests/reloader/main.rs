@@ -1,0 +1,11 @@
+//! Tandem beside Stakater Reloader: the shipped Deployment with exactly its rights, real rollouts, and applications that
+//! log in all the time. Every consumer is restarted once, whoever does it, whether Reloader runs, is late, or is gone.
+
+#![allow(clippy::indexing_slicing, reason = "a helper that fails fails its test")]
+
+mod annotations;
+mod beside;
+mod cases;
+#[allow(dead_code, reason = "shared with the tests of direct delivery")]
+#[path = "../cluster/scene.rs"]
+mod scene;
