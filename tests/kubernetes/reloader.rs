@@ -203,17 +203,18 @@ fn case20_case21_case30_case31_case32_only_what_a_running_instance_restarts_is_l
         lease(&format!("{:.6}", Timestamp::now())).await?;
         assert_eq!(web().await?, Restarter::Reloader);
 
-        // Not confined, it goes by the labels of the namespace; those of other namespaces have nothing to do with it.
+        // Not confined, it goes by the labels of the namespace; those of other namespaces have nothing to do with it. The
+        // labels come before the freedom: an instance without either would be every other test's Reloader too.
+        let selector = format!("kubernetes.io/metadata.name={own}");
+        publish(&scene, json!({"namespaceSelectors": [selector]})).await?;
         install(&scene, 1, &[]).await?;
+        assert_eq!(web().await?, Restarter::Reloader);
         publish(
             &scene,
             json!({"namespaceSelectors": ["kubernetes.io/metadata.name=other"]}),
         )
         .await?;
         assert_eq!(web().await?, Restarter::Tandem);
-        let selector = format!("kubernetes.io/metadata.name={own}");
-        publish(&scene, json!({"namespaceSelectors": [selector]})).await?;
-        assert_eq!(web().await?, Restarter::Reloader);
         publish(
             &scene,
             json!({"namespaceSelectors": [selector], "namespacesToIgnore": [own]}),

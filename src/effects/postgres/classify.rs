@@ -230,6 +230,11 @@ pub(super) fn is_fence(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&SqlState::INVALID_TEXT_REPRESENTATION)
 }
 
+/// Whether the server gave up the transaction because nothing came in time.
+pub(super) fn is_idle_end(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

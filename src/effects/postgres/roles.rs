@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::classify::{Failure, is_fence};
+use super::classify::{Failure, is_fence, is_idle_end};
 use super::connect::{Purpose, Session, Trouble};
 use super::hush::hush;
 use super::preflight::change_right;
@@ -112,6 +112,13 @@ pub async fn change(server: &Server, admin: &Credential, change: Change<'_>) -> 
     match session.batch(&commit(deadline), until).await {
         Ok(()) => {}
         Err(Trouble::Said(error)) if is_fence(&error) => return Err(Error::Fenced),
+        // The time was over for the server too, and its word came before ours ended: the same end, told by the other side.
+        Err(Trouble::Said(error)) if is_idle_end(&error) => {
+            return Err(Error::TimedOut {
+                what: what(),
+                seconds: left.as_secs(),
+            });
+        }
         Err(trouble) => return Err(unknown(what(), &trouble)),
     }
     // «canceling wait for synchronous replication» comes with success, and with standbys that lack the change (R20).
