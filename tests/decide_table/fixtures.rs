@@ -261,6 +261,7 @@ pub(crate) trait JournalVerbs {
     fn answering(self, nonce: &str) -> Self;
     fn aborted(self, value: &str) -> Self;
     fn taken_back(self, trigger: Trigger) -> Self;
+    fn over(self, version: &str) -> Self;
     fn with(self, change: impl FnOnce(&mut Rotation)) -> Self;
     fn started(self, at: Timestamp) -> Self;
     fn rejected(self, times: u32) -> Self;
@@ -296,7 +297,7 @@ impl JournalVerbs for Journal {
         }
     }
 
-    /// The roll-back that takes the place of this rotation now.
+    /// The roll-back that takes the place of this rotation now, before it has delivered anything.
     fn taken_back(mut self, trigger: Trigger) -> Self {
         let undone = match &trigger {
             Trigger::RollBack(why) => why.clone(),
@@ -333,6 +334,11 @@ impl JournalVerbs for Journal {
         });
         self.number += 1;
         self
+    }
+
+    /// Its first delivery is made over this version of the Secret.
+    fn over(self, version: &str) -> Self {
+        self.with(|r| r.first = Some(version.into()))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Rotation)) -> Self {

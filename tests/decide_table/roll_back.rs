@@ -119,7 +119,7 @@ fn abort() -> Vec<Row> {
             stop(),
             running(),
             delivered().previous(Previous::Accepted),
-            gives_up(Phase::Delivered, giving_up()),
+            gives_up(Phase::Delivered, giving_up().over("42")),
         ),
         row(
             "abort: pods from before the rotation are spared",
@@ -145,7 +145,8 @@ fn abort() -> Vec<Row> {
                 running()
                     .rolled_out(ago(mins(2)))
                     .aborted("stop")
-                    .taken_back(by_hand()),
+                    .taken_back(by_hand())
+                    .over("42"),
             ),
         ),
         row(
@@ -156,7 +157,7 @@ fn abort() -> Vec<Row> {
                 .secret(carrying_pending())
                 .pending(Login::Refused(trouble()))
                 .previous(Previous::Accepted),
-            gives_up(Phase::Delivered, giving_up()),
+            gives_up(Phase::Delivered, giving_up().over("42")),
         ),
         row(
             "abort: the schedule begins anew",
@@ -254,7 +255,7 @@ fn failure() -> Vec<Row> {
     let failed = |consumer| delivered().consumers([consumer]);
     let why = "deployment/web: pod web-2: it crashes";
     let goes_back = || {
-        let next = running().taken_back(Trigger::RollBack(why.into()));
+        let next = running().taken_back(Trigger::RollBack(why.into())).over("42");
         records(Phase::Delivered, Entry::RollBack, next)
     };
     let late = || {
