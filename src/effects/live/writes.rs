@@ -70,15 +70,18 @@ impl Live<'_> {
                 form: Restarter::Tandem,
             } => {
                 let (journal, ..) = self.running()?;
-                let landing = self.landing(policy).await?;
-                let mark = api::restart_mark(
-                    &policy.uid,
-                    journal.number,
-                    landing.as_ref().map(|l| l.id.as_str()),
-                );
+                let number = journal.number;
+                // What was delivered is gone since it was looked at. It will be delivered again, and a restart before that
+                // would be one too many.
+                let landing = self.landing(policy).await?.ok_or_else(|| Error::Conflict {
+                    what: self
+                        .cluster
+                        .named("Secret", policy.delivery.target.secret.as_str()),
+                })?;
+                let mark = api::restart_mark(&policy.uid, number, Some(&landing.id));
                 let key = api::restart_key(&policy.name);
                 if consumer.kind == ConsumerKind::Workload(TargetKind::Rollout) {
-                    let delivered_at = landing.map(|landing| landing.at);
+                    let delivered_at = Some(landing.at);
                     let name = &consumer.name;
                     return self
                         .cluster
