@@ -32,7 +32,7 @@ use tandem::controller::turn::Machine;
 
 /// Faults that strike in one history.
 const BUDGET: u8 = 2;
-/// The same of a rotation through a store, beside Reloader, or that fails and is taken back, whose worlds are many times
+/// The same of a rotation through a store, beside Reloader, or that is given up or fails, whose worlds are many times
 /// larger; mutants are looked for with two.
 const LARGE_BUDGET: u8 = 1;
 
@@ -43,7 +43,10 @@ fn every_write_and_every_fault_ends_with_everybody_logged_in() {
             .into_iter()
             .map(|(name, start)| {
                 let fails = start.cluster.workloads.iter().any(|set| set.rejects.is_some());
-                let large = start.cluster.source.is_some() || start.cluster.reloader.is_some() || fails;
+                let large = start.cluster.source.is_some()
+                    || start.cluster.reloader.is_some()
+                    || start.abortable
+                    || fails;
                 let budget = if large { LARGE_BUDGET } else { BUDGET };
                 (name, scope.spawn(move || explore(&Machine, &start, budget)))
             })

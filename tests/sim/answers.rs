@@ -14,7 +14,7 @@ use super::data::{
     Cluster, Content, Credential, Guards, JournalSecret, Mark, MarkBy, Object, Pod, State, Streak, UID,
     USERS, millis, time, user_index,
 };
-use super::reloader::{delivered_again, proves, restarter};
+use super::reloader::{delivered_again, proves, restarter, returned};
 use super::start::object;
 
 /// What one turn has loaded: the materials that its writes are made of.
@@ -368,6 +368,7 @@ fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
     let mark = restart_mark(state.guards, number, delivered);
     let spared = spared_before(view.journal.as_ref());
     let proves = proves(cluster, view.journal.as_ref());
+    let returned = returned(cluster, view.journal.as_ref());
     let again = delivered_again(cluster, view.journal.as_ref());
     cluster
         .workloads
@@ -375,12 +376,17 @@ fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
         .map(|workload| {
             let is_old = |pod: &&Pod| is_old(pod, mark, delivered, spared, proves);
             let old = workload.pods.iter().filter(is_old).count();
+            let back = |reloaded| returned.is_some() && reloaded == returned;
+            let mut left_over = workload.pods.iter().filter(is_old);
+            let left_over = back(workload.reloaded) && left_over.any(|pod| back(pod.reloaded));
             let stuck = |pod: &Pod| !pod.ready && !pod.terminating && !is_old(&pod);
             Consumer {
                 reference: reference(workload.name),
                 uid: format!("uid-{}", workload.name),
-                marked: workload.mark == Some(mark) || (proves.is_some() && workload.reloaded == proves),
-                restarter: restarter(cluster, workload.left, again),
+                marked: workload.mark == Some(mark)
+                    || (proves.is_some() && workload.reloaded == proves)
+                    || (back(workload.reloaded) && !left_over),
+                restarter: restarter(cluster, workload.left, again || left_over),
                 reverted: (workload.mark != Some(mark) && workload.taken_back == Some(mark))
                     || (proves.is_some() && workload.reloaded != proves && workload.undone == proves),
                 old_pods: (0..old).map(|i| format!("{}-{i}", workload.name)).collect(),

@@ -136,7 +136,7 @@ fn everything_happens(state: &mut State, moves: &mut Vec<Move>) -> Result<(), Br
         let comes = state.cluster.source.as_ref().is_some_and(|source| source.asked)
             || state.cluster.secret.is_none();
         let next = lives(state).into_iter().find(|life| match life {
-            Life::Spawn { .. } | Life::SyncLate => false,
+            Life::Spawn { .. } | Life::SyncLate | Life::Abort => false,
             Life::Sync => comes,
             Life::Replace { .. }
             | Life::Gone { .. }

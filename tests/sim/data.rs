@@ -48,7 +48,7 @@ pub struct State {
     pub controller: Controller,
     /// The cluster before the last write and before the one before it, for reads from an old API server.
     pub recent: Vec<Arc<Cluster>>,
-    /// Whether somebody may give a rotation up.
+    /// Whether somebody may give the rotation up.
     pub abortable: bool,
     pub ledger: Ledger,
     pub guards: Guards,

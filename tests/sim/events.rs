@@ -40,6 +40,8 @@ pub enum Life {
     Reload,
     /// The finalizer is taken off a deleted policy; its journal goes with it.
     Finalize,
+    /// Somebody gives the running rotation up.
+    Abort,
 }
 
 /// The ten kinds of fault.
@@ -77,7 +79,6 @@ pub enum Meddle {
     Resume,
     RotateNow,
     ForgetRotateNow,
-    Abort,
     SwapUsers,
     BreakSpec,
     MendSpec,
@@ -180,6 +181,10 @@ pub fn lives(state: &State) -> Vec<Life> {
         .is_some_and(|policy| policy.deleting)
     {
         lives.push(Life::Finalize);
+    }
+    let asked = state.cluster.policy.as_ref().map(|policy| policy.abort.is_some());
+    if state.abortable && asked == Some(false) && rotating(state) {
+        lives.push(Life::Abort);
     }
     lives
 }
@@ -307,6 +312,13 @@ fn happen(state: &mut State, life: Life) -> bool {
             state.cluster.journal = None;
             state.controller.wake = None;
         }
+        Life::Abort => {
+            state.about_to_change_policy();
+            if let Some(policy) = &mut state.cluster.policy {
+                policy.abort = Some(1);
+            }
+            state.controller.wake = Some(state.now);
+        }
     }
     false
 }
@@ -363,9 +375,6 @@ pub fn meddles(state: &State) -> Vec<Meddle> {
         }
         if policy.rotate_now.is_some() {
             meddles.push(Meddle::ForgetRotateNow);
-        }
-        if state.abortable && policy.abort.is_none() {
-            meddles.push(Meddle::Abort);
         }
     }
     if state.cluster.journal.is_some() {
@@ -457,13 +466,6 @@ fn apply(state: &mut State, what: Meddle) -> bool {
         Meddle::MendSpec => edit(state, |spec| spec.schedule = None),
         Meddle::RotateNow => annotate(state, |n| Some(n.unwrap_or(0) + 1)),
         Meddle::ForgetRotateNow => annotate(state, |_| None),
-        Meddle::Abort => {
-            state.about_to_change_policy();
-            if let Some(policy) = &mut state.cluster.policy {
-                policy.abort = Some(policy.abort.unwrap_or(0) + 1);
-            }
-            true
-        }
         Meddle::MendPods => {
             state.about_to_change();
             for workload in &mut state.cluster.workloads {

@@ -234,7 +234,7 @@ impl Live<'_> {
         };
         let id = landing.as_ref().map(|landing| landing.id.as_str());
         let mark = api::restart_mark(&policy.uid, journal.number, id);
-        let content = Content::of(id, rotation.first.as_deref());
+        let content = Content::of(id, rotation.first.as_deref(), rotation.undoes.is_some());
         let reloading = self
             .cluster
             .reloading(policy, app.as_ref(), content, self.now())
