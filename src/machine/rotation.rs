@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::decide::{MAX_REJECTED, refused, schedule_mark};
 use super::facts::{Facts, Identity, Login, OperatorSeen, Refused, SecretSeen, StoreSeen};
 use super::journal::{Journal, Landing, Rotation, Trigger};
-use super::pace::{SLOW, later, pace, patience, sync_poll};
+use super::pace::{SETTLES, SLOW, later, pace, patience, sync_poll};
 use super::phase::Phase;
 use super::step::{Action, Decision, Entry, Query, Waiting};
 use crate::policy::{Policy, Route};
@@ -193,6 +193,9 @@ impl Pass<'_> {
             return self.wait(Phase::Flipped, Waiting::Refused(finding));
         }
         match carried {
+            // What is put back may never have left the Secret, so that it is there shows nothing. A moment after the move
+            // the operator may still be shown the version that is taken back, and bring that.
+            Some(_) if self.rotation.undoes.is_some() && !self.has_settled() => self.sync(),
             Some(landing) => {
                 // After a recovery nobody knows how often it had been delivered.
                 let recovered = self.rotation.trigger == Trigger::Recovery;
@@ -243,6 +246,16 @@ impl Pass<'_> {
             times: times.saturating_add(1),
         };
         Decision::act(phase, action)
+    }
+
+    /// Whether the operator was asked since the flip, and so long ago that it is shown what is current.
+    fn has_settled(&self) -> bool {
+        let Some(OperatorSeen::Present { asked, .. }) = &self.facts.operator else {
+            return false;
+        };
+        asked
+            .as_ref()
+            .is_some_and(|asked| later(asked.at, SETTLES) <= self.now)
     }
 
     /// What was delivered is no longer there. Consumers are judged anew by the delivery that follows.
