@@ -136,9 +136,11 @@ pub fn reload(state: &mut State) {
 pub fn mark(state: &mut State, index: usize, credential: Credential) {
     if state.cluster.workloads[index].reloaded != Some(credential) {
         state.about_to_change();
+        let current = state.cluster.secret.map(|secret| secret.credential);
         let workload = &mut state.cluster.workloads[index];
         workload.reloaded = Some(credential);
-        workload.turned += 1;
+        // For a change that is over already it is Reloader's own lateness.
+        workload.turned += u8::from(current == Some(credential));
     }
 }
 
@@ -157,13 +159,14 @@ pub fn once(state: &State) -> Option<Broken> {
     state.cluster.reloader.as_ref()?;
     let kept = state.cluster.journal.as_ref();
     let journal = kept?.journal()?;
-    let recovered = journal.rotation.as_ref()?.trigger == Trigger::Recovery;
+    let rotation = journal.rotation.as_ref()?;
+    let recovered = rotation.trigger == Trigger::Recovery;
     let twice = state
         .cluster
         .workloads
         .iter()
         .find(|workload| workload.turned > 1)?;
-    let busy = delivered_again(&state.cluster, kept) || returned(&state.cluster, kept).is_some();
+    let busy = delivered_again(&state.cluster, kept) || rotation.undoes.is_some();
     (!recovered && !busy && !state.ledger.meddled)
         .then(|| format!("S10: {} is rolled out twice for one delivery", twice.name))
 }
