@@ -457,6 +457,20 @@ fn back() -> Vec<Row> {
             acts(Phase::Delivered, flips()),
         ),
         row(
+            "back: it is there already but for a key that only deliveries write",
+            policy(),
+            giving_up(),
+            staged().pending(accepted()),
+            acts(Phase::Verified, flips()),
+        ),
+        row(
+            "back: the Secret names a stranger",
+            policy(),
+            giving_up(),
+            nothing().secret(naming("mallory")),
+            waits(Phase::Staged, SOON, Waiting::SecretChanged(Some(role("mallory")))),
+        ),
+        row(
             "back: the server does not take the old password any more, and it gets no other",
             policy(),
             giving_up(),
