@@ -38,14 +38,20 @@ pub fn beside_reloader() -> State {
     state
 }
 
-/// The one that is left to it was restarted by it the last time, and another of its pods may come.
+/// One Deployment, which was restarted by Reloader the last time; another of its pods may come.
 pub fn after_reloader() -> State {
-    let mut state = beside_reloader();
+    let mut web = workload("web", true);
+    web.left = true;
+    web.elastic = true;
+    let mut state = start(&spec(&json!({})), vec![web]);
     let there = state.cluster.secret.map(|secret| secret.credential);
     let web = &mut state.cluster.workloads[0];
-    web.elastic = true;
     web.reloaded = there;
     web.pods[0].reloaded = there;
+    state.cluster.reloader = Some(Reloader {
+        up: true,
+        queue: Vec::new(),
+    });
     state
 }
 
