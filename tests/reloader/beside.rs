@@ -21,7 +21,7 @@ pub(crate) const AUTO: &str = "reloader.stakater.com/auto";
 /// The variable that Reloader writes for the application Secret.
 const VARIABLE: &str = "STAKATER_DB_CREDENTIALS_SECRET";
 /// The annotation that it writes in the other strategy.
-const LAST_RELOADED_FROM: &str = "reloader.stakater.com/last-reloaded-from";
+pub(crate) const LAST_RELOADED_FROM: &str = "reloader.stakater.com/last-reloaded-from";
 /// Long enough for a Reloader that was late to do what it has missed.
 const A_WHILE: Duration = Duration::from_secs(3);
 

@@ -6,6 +6,7 @@
 mod annotations;
 mod beside;
 mod cases;
+mod held_up;
 #[allow(dead_code, reason = "shared with the tests of direct delivery")]
 #[path = "../cluster/scene.rs"]
 mod scene;
