@@ -26,12 +26,16 @@ mod fixtures;
 mod headroom;
 #[path = "decide_table/idle.rs"]
 mod idle;
+#[path = "decide_table/places.rs"]
+mod places;
 #[path = "decide_table/reloader.rs"]
 mod reloader;
 #[path = "decide_table/rules.rs"]
 mod rules;
 #[path = "decide_table/store.rs"]
 mod store;
+#[path = "decide_table/words.rs"]
+mod words;
 
 use std::collections::HashSet;
 

@@ -52,7 +52,12 @@ pub(crate) enum Mark {
 
 impl Beside {
     pub(crate) async fn new(lab: &Lab, name: &str, policy: Value, options: ReloaderOptions) -> Result<Self> {
-        let scene = Scene::new(lab, name, policy).await?;
+        Self::of(Scene::new(lab, name, policy).await?, options).await
+    }
+
+    /// A Reloader beside a scene that is there.
+    pub(crate) async fn of(scene: Scene, options: ReloaderOptions) -> Result<Self> {
+        let lab = scene.lab.clone();
         let reloader = scene.stage.namespace.reloader(options).await?;
         let instance = format!("{}/{}", scene.namespace(), reloader.name()).parse();
         let instance = instance.map_err(anyhow::Error::msg)?;

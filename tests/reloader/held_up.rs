@@ -113,8 +113,10 @@ fn fm34_fm35_what_reloader_has_restarted_is_waited_for_paused_or_taken_back() {
 #[test]
 fn case27_one_mark_hides_another_and_what_is_hidden_from_reloader_keeps_its_credential() {
     tandem_lab::run(|lab| async move {
-        let policy = json!({"spec": {"restart": {"mode": "Reloader"}}});
-        let beside = Beside::new(&lab, "hidden", policy, ReloaderOptions::annotations()).await?;
+        let beside = Beside::new(&lab, "hidden", json!({}), ReloaderOptions::annotations()).await?;
+        beside
+            .patch(json!({"spec": {"restart": {"mode": "Reloader"}}}))
+            .await?;
         let namespace = &beside.stage.namespace;
         namespace.secret("feature-flags", &[("dark", "off")]).await?;
         let named = (NAMED, "db-credentials,feature-flags");

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::Api;
 use serde_json::{Value, json};
-use tandem_lab::{CREDENTIALS_SECRET, ConsumerOptions, eventually};
+use tandem_lab::{CREDENTIALS_SECRET, eventually};
 
 use crate::scene::{LIMIT, Scene};
 
@@ -48,15 +48,12 @@ fn recreate_no_surge_a_budget_labels_and_who_only_passes_the_secret_on_are_resta
         let policy = json!({"spec": {"restart": {"targets": targets}}});
         let scene = Scene::new(&lab, "shapes", policy).await?;
         let namespace = &scene.stage.namespace;
-        let usual = ConsumerOptions::of(&scene.stage.postgres);
-        let recreate = json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}});
-        let recreate = namespace
-            .consumer(usual.clone().named("recreate").patch(recreate))
-            .await?;
-        let in_place = json!({"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}}});
-        let in_place = namespace
-            .consumer(usual.named("in-place").patch(in_place))
-            .await?;
+        let recreate = scene.app("recreate", 2).await?;
+        let strategy = json!({"type": "Recreate", "rollingUpdate": null});
+        recreate.change(&json!({"spec": {"strategy": strategy}})).await?;
+        let in_place = scene.app("in-place", 2).await?;
+        let strategy = json!({"rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}});
+        in_place.change(&json!({"spec": {"strategy": strategy}})).await?;
         let relay = silent("relay", &json!({}), true);
         let reads = silent("reader", &json!({"reads": "from-relay"}), false);
         let other = silent("stranger", &json!({"reads": "nothing"}), false);
