@@ -75,6 +75,11 @@ impl Hands {
         }
     }
 
+    /// A turn of the policy has failed, perhaps before it began.
+    pub fn failed(&self, policy: &RotationPolicy) {
+        self.places.unreached(policy);
+    }
+
     /// The world of one policy, for one turn.
     #[must_use]
     pub fn world(&self, policy: &RotationPolicy) -> Live<'_> {
