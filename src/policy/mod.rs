@@ -18,7 +18,7 @@ pub use delivery::{Delivery, Route, StoredSecret};
 use delivery::{parse_delivery, parse_stored};
 use password::Recipe;
 use schedule::Schedule;
-use target::{RoleName, SecretName, Target};
+use target::{FunctionName, RoleName, SecretName, Target};
 
 /// A policy whose every part has been understood.
 #[derive(Clone, Debug)]
@@ -96,6 +96,8 @@ pub struct Database {
     pub name: String,
     /// Where the administrator's credential is.
     pub admin: Admin,
+    /// What changes passwords in the administrator's stead.
+    pub function: Option<FunctionName>,
     /// Transport security.
     pub tls: Tls,
     /// What `current_user` must be after login.
@@ -298,6 +300,19 @@ fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Invalid> {
             ));
         }
     };
+    let function = database
+        .admin
+        .function
+        .as_deref()
+        .map(FunctionName::new)
+        .transpose()
+        .map_err(|problem| Invalid::new("database.admin.function", problem))?;
+    if function.is_some() && spec.retire.mode == RetireMode::NoLogin {
+        return Err(Invalid::new(
+            "retire.mode",
+            "a function changes passwords only; set Scramble, or remove database.admin.function",
+        ));
+    }
     let tls = match (database.tls.mode, &database.tls.ca_ref) {
         (TlsMode::VerifyFull, ca) => Tls::VerifyFull(ca.as_ref().map(|ca| CaSource {
             kind: ca.kind,
@@ -317,6 +332,7 @@ fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Invalid> {
         port: database.port,
         name: database.name.clone(),
         admin,
+        function,
         tls,
         effective_role: database
             .effective_role
