@@ -127,3 +127,79 @@ COMMIT;
         schema = escape_identifier(function.schema()),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(users: &str, function: &str) -> String {
+        format!(
+            "
+apiVersion: tandem.dev/v1alpha1
+kind: RotationPolicy
+metadata: {{name: app-db}}
+spec:
+  users: {users}
+  database: {{host: db.example, name: appdb, admin: {{secretRef: {{name: x}}{function}}}}}
+  delivery: {{secret: {{name: y}}}}
+"
+        )
+    }
+
+    const FUNCTION: &str = ", function: Rotation.set_verifier";
+
+    #[test]
+    fn fm26_no_name_can_leave_its_place_in_the_script() {
+        let users = r#"["o'b\\n", "$tandem$; DROP TABLE x; --"]"#;
+        let script = install(&policy(users, FUNCTION), "rot\"ator").unwrap();
+        assert!(
+            script.contains(r"NOT IN ( E'o''b\\n', '$tandem$; DROP TABLE x; --')"),
+            "{script}"
+        );
+        assert_eq!(script.matches("$_tandem$").count(), 2, "{script}");
+        assert!(
+            script.contains(r#"GRANT USAGE ON SCHEMA "Rotation" TO "rot""ator";"#),
+            "{script}"
+        );
+        let script = uninstall(&policy(users, FUNCTION), "rot\"ator").unwrap();
+        assert!(
+            script.contains(r#"DROP FUNCTION "Rotation"."set_verifier"(name, text);"#),
+            "{script}"
+        );
+    }
+
+    #[test]
+    fn what_would_be_no_use_is_not_printed() {
+        let cases = [
+            (
+                "[app_a, app_b]",
+                "",
+                "rotator",
+                "spec.database.admin.function is not set",
+            ),
+            (
+                "[app_a, app_b]",
+                FUNCTION,
+                "app_b",
+                "the administrator must be another role",
+            ),
+            ("[app_a, app_b]", FUNCTION, "", "--admin names no possible role"),
+            (
+                "[app_a, app_b]",
+                ", function: set_verifier",
+                "rotator",
+                "write schema.name",
+            ),
+            (
+                "[app_a, app_b]",
+                ", function: a.b.c",
+                "rotator",
+                "write schema.name",
+            ),
+        ];
+        for (users, function, admin, expected) in cases {
+            let error = install(&policy(users, function), admin).unwrap_err();
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        }
+    }
+}

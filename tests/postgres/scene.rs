@@ -9,7 +9,7 @@ use tandem::effects::postgres::{Change, Credential, Means, Server, Verifier, Wan
 use tandem::effects::{Error, Outcome};
 use tandem::machine::facts::{Finding, Login, Refused};
 use tandem::policy::target::{RoleName, SecretName};
-use tandem::policy::{Admin, CaSource, Database, Pair, SecretKeyPair, Tls};
+use tandem::policy::{Admin, CaSource, Database, Pair, SecretKeyPair, Tls, Trust};
 use tandem::sensitive::Sensitive;
 use tandem_lab::{Lab, PostgresOptions, Stage};
 
@@ -45,12 +45,28 @@ pub(crate) fn credential(user: &str, password: &str) -> Credential {
 
 /// A server that is trusted by this authority, or that is spoken to in the clear.
 pub(crate) fn server(host: &str, port: u16, database: &str, ca: Option<&str>) -> Result<Server, Finding> {
-    let source = CaSource {
-        kind: CaKind::ConfigMap,
-        name: "db-ca".into(),
-        key: "ca.crt".into(),
-    };
-    let database = Database {
+    Server::new(
+        &described(host, port, database, ca.is_some()),
+        ca.map(str::as_bytes),
+        None,
+    )
+}
+
+/// Trusted by an authority of its own, whatever the system's are.
+pub(crate) fn trust() -> Trust {
+    Trust {
+        authority: Some(CaSource {
+            kind: CaKind::ConfigMap,
+            name: "db-ca".into(),
+            key: "ca.crt".into(),
+        }),
+        ..Trust::default()
+    }
+}
+
+/// A server as a policy describes it.
+pub(crate) fn described(host: &str, port: u16, database: &str, tls: bool) -> Database {
+    Database {
         host: host.into(),
         port,
         name: database.into(),
@@ -60,11 +76,15 @@ pub(crate) fn server(host: &str, port: u16, database: &str, ca: Option<&str>) ->
             password_key: "password".into(),
         }),
         function: None,
-        tls: ca.map_or(Tls::Disabled, |_| Tls::VerifyFull(Some(source))),
+        admin_certificate: None,
+        tls: if tls {
+            Tls::VerifyFull(trust())
+        } else {
+            Tls::Disabled
+        },
         effective_role: None,
         smoke_query: None,
-    };
-    Server::new(&database, ca.map(str::as_bytes))
+    }
 }
 
 impl Scene {

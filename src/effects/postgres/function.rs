@@ -103,6 +103,7 @@ pub(super) async fn findings(
         );
     }
     if !found.callable {
+        let admin = quoted(admin);
         findings.push(blocker(
             "AdminLacksRights",
             format!(
@@ -111,7 +112,6 @@ pub(super) async fn findings(
                     "GRANT USAGE ON SCHEMA {} TO {admin}; GRANT EXECUTE ON FUNCTION {signature} TO {admin}",
                     escape_identifier(function.schema())
                 )),
-                admin = quoted(admin),
             ),
         ));
     }
@@ -141,6 +141,7 @@ pub(super) async fn findings(
 }
 
 /// The function as it is in the database.
+#[expect(clippy::struct_excessive_bools, reason = "each is a column")]
 struct Found {
     definer: bool,
     pinned: bool,

@@ -40,6 +40,6 @@ pub use preflight::{Wanted, preflight};
 pub use probe::{login, previous};
 pub use roles::{Change, Means, change};
 pub use room::room;
-pub use server::{Credential, Server};
+pub use server::{Credential, Server, Shown};
 pub use sessions::{sessions, terminate};
 pub use verifier::{Malformed, Verifier};

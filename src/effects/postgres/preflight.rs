@@ -186,7 +186,7 @@ async fn as_admin(
             findings.extend(differences(session, server, login, compared).await?);
         }
     }
-    findings.extend(visible(session, server, admin).await?);
+    findings.extend(visible(session, server, admin, wanted.function.is_some()).await?);
     Ok(found)
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -13,7 +14,7 @@ use super::words::blocker;
 use crate::api::spec::CaKind;
 use crate::machine::facts::Finding;
 use crate::policy::target::RoleName;
-use crate::policy::{CaSource, Database, Tls};
+use crate::policy::{CaSource, Database, Tls, Trust};
 use crate::sensitive::Sensitive;
 
 /// A user and its password.
@@ -25,13 +26,26 @@ pub struct Credential {
     pub password: Sensitive,
 }
 
+/// The certificate that the administrator shows, in PEM form.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Its chain, the administrator's own first.
+    pub chain: &'a [u8],
+    /// Its private key.
+    pub key: &'a Sensitive,
+}
+
 /// The primary server, and the authorities it must be certified by.
 #[derive(Clone)]
 pub struct Server {
     host: String,
+    /// The name that the certificate must be for.
+    name: String,
     port: u16,
     database: String,
     tls: Option<MakeRustlsConnect>,
+    /// The administrator's, when it shows a certificate of its own.
+    admin_tls: Option<MakeRustlsConnect>,
 }
 
 impl fmt::Debug for Server {
@@ -43,29 +57,43 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server as the policy describes it. `ca_pem` is what stands under [`CaSource::key`], read just now, so that a
-    /// renewed authority counts from the next connection on; it is not looked at when the policy names none.
+    /// A server as the policy describes it. `ca_pem` is what stands under [`CaSource::key`], and `shown` what the Secret
+    /// of the administrator's certificate holds, both read just now, so that a renewed one counts from the next
+    /// connection on; they are not looked at when the policy names none.
     ///
     /// # Errors
     /// A finding, when no server could be trusted: with that, nobody would learn at noon why the night's rotation will
     /// fail.
-    pub fn new(database: &Database, ca_pem: Option<&[u8]>) -> Result<Self, Finding> {
-        let tls = match &database.tls {
-            Tls::Disabled => None,
-            Tls::VerifyFull(source) => {
-                certifiable(&database.host)?;
-                let roots = match source {
-                    Some(source) => named_roots(source, ca_pem)?,
-                    None => system_roots()?,
-                };
-                Some(connector(roots)?)
+    pub fn new(
+        database: &Database,
+        ca_pem: Option<&[u8]>,
+        shown: Option<Shown<'_>>,
+    ) -> Result<Self, Finding> {
+        let mut name = &database.host;
+        let (mut tls, mut admin_tls) = (None, None);
+        if let Tls::VerifyFull(trust) = &database.tls {
+            name = trust.server_name.as_ref().unwrap_or(name);
+            certifiable(trust, name)?;
+            let roots = Arc::new(match &trust.authority {
+                Some(source) => named_roots(source, ca_pem)?,
+                None => system_roots()?,
+            });
+            tls = Some(connector(trust, &roots, None)?);
+            if let Some(secret) = &database.admin_certificate {
+                let identity = shown
+                    .ok_or("it is not there")
+                    .and_then(own)
+                    .map_err(|why| useless(secret.as_str(), why))?;
+                admin_tls = Some(connector(trust, &roots, Some((secret.as_str(), identity)))?);
             }
-        };
+        }
         Ok(Self {
             host: database.host.clone(),
+            name: name.clone(),
             port: database.port,
             database: database.name.clone(),
             tls,
+            admin_tls,
         })
     }
 
@@ -90,6 +118,11 @@ impl Server {
         &self.host
     }
 
+    /// The name that its certificate must be for.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn port(&self) -> u16 {
         self.port
     }
@@ -103,16 +136,31 @@ impl Server {
         self.tls.is_some()
     }
 
+    /// Whether the administrator shows a certificate.
+    pub(super) fn knows_the_administrator(&self) -> bool {
+        self.admin_tls.is_some()
+    }
+
+    /// For the logins of the two users.
     pub(super) fn tls(&self) -> Option<&MakeRustlsConnect> {
         self.tls.as_ref()
     }
+
+    /// For the administrator's.
+    pub(super) fn admin_tls(&self) -> Option<&MakeRustlsConnect> {
+        self.admin_tls.as_ref().or(self.tls.as_ref())
+    }
 }
 
-fn certifiable(host: &str) -> Result<(), Finding> {
-    ServerName::try_from(host).map(|_| ()).map_err(|_| {
+fn certifiable(trust: &Trust, name: &str) -> Result<(), Finding> {
+    let field = match trust.server_name {
+        Some(_) => "spec.database.tls.serverName",
+        None => "spec.database.host",
+    };
+    ServerName::try_from(name).map(|_| ()).map_err(|_| {
         blocker(
             "HostNotCertifiable",
-            format!("spec.database.host {host:?} is neither a DNS name nor an address, so no certificate can be for it"),
+            format!("{field} {name:?} is neither a DNS name nor an address, so no certificate can be for it"),
         )
     })
 }
@@ -159,11 +207,49 @@ fn system_roots() -> Result<RootCertStore, Finding> {
     Ok(roots)
 }
 
-fn connector(roots: RootCertStore) -> Result<MakeRustlsConnect, Finding> {
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
+/// A certificate chain and its key.
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn own(shown: Shown<'_>) -> Result<Identity, &'static str> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(shown.chain)
+        .collect::<Result<_, _>>()
+        .map_err(|_| "tls.crt is not in PEM form")?;
+    if chain.is_empty() {
+        return Err("tls.crt has no BEGIN CERTIFICATE");
+    }
+    let key = PrivateKeyDer::from_pem_slice(shown.key.expose().as_bytes())
+        .map_err(|_| "tls.key is no private key in PEM form")?;
+    Ok((chain, key))
+}
+
+fn useless(secret: &str, why: &str) -> Finding {
+    blocker(
+        "ClientCertificateUnusable",
+        format!(
+            "Secret {secret} (spec.database.admin.certificateRef) holds no certificate that the administrator could show: {why}; put both in anew: kubectl create secret tls {secret} --cert=admin.crt --key=admin.key --dry-run=client -o yaml | kubectl apply -f -"
+        ),
+    )
+}
+
+fn connector(
+    trust: &Trust,
+    roots: &Arc<RootCertStore>,
+    identity: Option<(&str, Identity)>,
+) -> Result<MakeRustlsConnect, Finding> {
+    let versions: &[_] = if trust.only_tls13 {
+        &[&TLS13]
+    } else {
+        &[&TLS13, &TLS12]
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(versions)
         .map_err(|error| blocker("TlsUnavailable", format!("this build cannot do TLS: {error}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(Arc::clone(roots));
+    let config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((secret, (chain, key))) => builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| useless(secret, &error.to_string()))?,
+    };
     Ok(MakeRustlsConnect::new(config))
 }

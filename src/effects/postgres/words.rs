@@ -107,7 +107,7 @@ impl Failure {
     )]
     pub fn finding(&self, server: &Server, user: &RoleName) -> Finding {
         let at = server.at();
-        let host = server.host();
+        let (host, name) = (server.host(), server.name());
         let database = escape_identifier(server.database());
         let role = quoted(user);
         let try_it = format!("try it: {}", server.psql(user));
@@ -139,7 +139,7 @@ impl Failure {
             Self::Tls(why) => (
                 "TlsFailed",
                 format!(
-                    "no trusted connection to {at}: {why}. Nothing was sent. Compare the server's certificate with spec.database.tls.caRef and spec.database.host: openssl s_client -starttls postgres -connect {at} -showcerts"
+                    "no trusted connection to {at}: {why}. Nothing was sent. Compare the server's certificate with spec.database.tls.caRef and the name {name}: openssl s_client -starttls postgres -connect {at} -servername {name} -showcerts"
                 ),
             ),
             Self::NotBound => (
@@ -161,7 +161,7 @@ impl Failure {
             Self::HbaRejected => (
                 "HbaRejected",
                 format!(
-                    "pg_hba.conf of {at} does not let {role} in from where Tandem runs; {}",
+                    "pg_hba.conf of {at} does not let {role} in from where Tandem runs, or asks for a certificate (spec.database.admin.certificateRef); {}",
                     run(
                         "SELECT line_number, type, database, user_name, address, auth_method, error FROM pg_hba_file_rules"
                     )
@@ -307,11 +307,12 @@ mod tests {
             name: database.into(),
             admin: Admin::Secret(admin),
             function: None,
+            admin_certificate: None,
             tls: Tls::Disabled,
             effective_role: None,
             smoke_query: None,
         };
-        Server::new(&database, None).unwrap()
+        Server::new(&database, None, None).unwrap()
     }
 
     #[test]
