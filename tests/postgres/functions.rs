@@ -270,10 +270,10 @@ fn fm28_a_verifier_that_goes_through_the_function_is_in_no_statement() {
                 format!("SELECT count(*) FROM pg_stat_statements WHERE position('{told}' IN query) > 0");
             let seen = scene.stage.postgres.value("appdb", &seen).await?;
             assert_eq!(seen.as_deref(), Some("0"), "{version}: pg_stat_statements");
-            let called = "SELECT count(*) FROM pg_stat_statements WHERE query LIKE '%set_verifier%$1%'";
-            let called = scene.stage.postgres.value("appdb", called).await?;
+            let counted = "SELECT count(*) FROM pg_stat_statements WHERE query LIKE '%set_verifier%$1%'";
+            let counted = scene.stage.postgres.value("appdb", counted).await?;
             assert_ne!(
-                called.as_deref(),
+                counted.as_deref(),
                 Some("0"),
                 "{version}: nothing would be seen there at all"
             );

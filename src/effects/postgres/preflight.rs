@@ -183,7 +183,8 @@ async fn as_admin(
                 active: wanted.active.map(|active| &active.user),
                 effective_role: wanted.effective_role,
             };
-            findings.extend(differences(session, server, login, compared).await?);
+            // On the heap: it holds sessions of its own, and every pass would carry the room for them.
+            findings.extend(Box::pin(differences(session, server, login, compared)).await?);
         }
     }
     findings.extend(visible(session, server, admin, wanted.function.is_some()).await?);
