@@ -193,6 +193,16 @@ fn refused_servers() -> Vec<(&'static str, Value, &'static str)> {
             "admin.certificateRef needs tls.mode VerifyFull",
         ),
         (
+            "a function without a schema",
+            json!({"spec": {"database": {"admin": {"function": "set_verifier"}}}}),
+            "should match",
+        ),
+        (
+            "a function that would have to take the right to log in away",
+            json!({"spec": {"database": {"admin": {"function": "rotation.set_verifier"}}, "retire": {"mode": "NoLogin"}}}),
+            "a function changes passwords only",
+        ),
+        (
             "two administrators",
             json!({"spec": {"database": {"admin": {"awsSecret": {"secretId": "a", "region": "eu-central-1"}}}}}),
             "exactly one of secretRef and awsSecret",

@@ -38,6 +38,7 @@ use super::status::RotationPolicyStatus;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.restart) || self.restart.mode != 'None' || !has(self.restart.targets) || size(self.restart.targets) == 0", "restart.targets has no meaning with restart.mode None"))]
 #[x_kube(validation = ("!has(self.restart) || self.restart.mode != 'None' || self.restart.onFailure != 'RollBack'", "restart.onFailure RollBack has no meaning with restart.mode None"))]
+#[x_kube(validation = ("!has(self.database.admin.function) || !has(self.retire) || self.retire.mode != 'NoLogin'", "a function changes passwords only: retire.mode must be Scramble with database.admin.function"))]
 pub struct RotationPolicySpec {
     /// Stands still before the next side effect while true; nothing is lost and it goes on where it stood.
     #[serde(default)]
@@ -120,7 +121,7 @@ pub struct DatabaseSpec {
     pub smoke_query: Option<String>,
 }
 
-/// Where the administrator's credential is; it is read again at each use. Exactly one of the two.
+/// Where the administrator's credential is; it is read again at each use. Exactly one of `secretRef` and `awsSecret`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.secretRef) != has(self.awsSecret)", "exactly one of secretRef and awsSecret"))]
@@ -132,6 +133,11 @@ pub struct AdminSpec {
     /// that RDS manages and rotates by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws_secret: Option<AwsSecretSpec>,
+    /// Function `schema.name` in the database that changes a password in the administrator's stead, as `tandem sql
+    /// install` prints it; the administrator then needs no right to change roles. Without it, ALTER ROLE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 127), regex(pattern = r"^[^.]{1,63}\.[^.]{1,63}$"))]
+    pub function: Option<String>,
     /// Certificate that the administrator shows to the server, for lines of `pg_hba.conf` with the method `cert` or
     /// the option `clientcert`. The logins of the two users never show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,7 @@ use crate::api::spec::{RetireMode, TargetKind};
 use crate::effects::ambient::Ambient;
 use crate::effects::kubernetes::journal::Material;
 use crate::effects::kubernetes::secret::Delivery;
-use crate::effects::postgres::{self, Change, Credential, Verifier};
+use crate::effects::postgres::{self, Change, Credential, Means, Verifier};
 use crate::effects::store::{Store as _, version_id};
 use crate::effects::{Error, Outcome, World as _};
 use crate::machine::Action;
@@ -277,10 +277,14 @@ impl Live<'_> {
         };
         let verifier = Verifier::parse(verifier.expose())
             .map_err(|_| Error::Unusable("the journal's verifier is not a SCRAM-SHA-256 verifier".into()))?;
+        let means = match &policy.database.function {
+            Some(function) => Means::Function(function),
+            None => Means::AlterRole { login },
+        };
         let change = Change {
             user,
             verifier: &verifier,
-            login,
+            means,
             expected: rotation.identity.as_ref(),
             time_left: left,
         };

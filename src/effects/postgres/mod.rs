@@ -13,16 +13,20 @@
 //! | `sessions.rs` | who is still connected, and ending that |
 //! | `room.rs` | how many more can connect |
 //! | `preflight.rs` | everything that a rotation will need |
-//! | `pair.rs` | how the two users differ |
+//! | `rights.rs` | what the administrator must be allowed |
+//! | `function.rs` | the function that changes passwords in the administrator's stead |
+//! | `parity/` | whether the two users are alike |
 //!
-//! Not here: replicas, poolers, and the privileges of the pair object by object.
+//! Not here: replicas and poolers.
 
 mod classify;
 mod connect;
+mod function;
 mod hush;
-mod pair;
+mod parity;
 mod preflight;
 mod probe;
+mod rights;
 mod roles;
 mod room;
 mod server;
@@ -31,9 +35,10 @@ mod verifier;
 mod words;
 
 pub use classify::{Failure, Silence, Verdict};
+pub use parity::{Compared, parity};
 pub use preflight::{Wanted, preflight};
 pub use probe::{login, previous};
-pub use roles::{Change, change};
+pub use roles::{Change, Means, change};
 pub use room::room;
 pub use server::{Credential, Server, Shown};
 pub use sessions::{sessions, terminate};

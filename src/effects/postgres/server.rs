@@ -97,6 +97,14 @@ impl Server {
         })
     }
 
+    /// The same server, to log in to another database.
+    pub(super) fn in_database(&self, name: &str) -> Self {
+        Self {
+            database: name.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Host and port, for messages.
     pub(super) fn at(&self) -> String {
         if self.host.contains(':') {
