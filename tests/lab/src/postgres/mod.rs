@@ -2,13 +2,14 @@
 
 mod options;
 mod pair;
+mod replica;
 mod server;
 
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::Api;
 use rustls::pki_types::CertificateDer;
@@ -23,6 +24,7 @@ use crate::poll::eventually;
 use crate::random;
 pub use options::PostgresOptions;
 pub use pair::{ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Stage};
+use replica::Copy;
 use server::Files;
 
 const PORT: u16 = 5432;
@@ -67,7 +69,7 @@ impl Namespace {
 async fn start(
     namespace: &Namespace,
     options: PostgresOptions,
-    primary: Option<&Postgres>,
+    primary: Option<(&Postgres, Copy)>,
 ) -> Result<Postgres> {
     let version = options.version;
     let installation = tokio::task::spawn_blocking(move || install(version)).await??;
@@ -80,8 +82,13 @@ async fn start(
 
     let home = namespace.lab().home();
     let files = Files::create(home.join("postgres").join(namespace.name()).join(&name))?;
-    let superuser_password =
-        primary.map_or_else(random::password, |primary| primary.superuser_password.clone());
+    let superuser_password = match &primary {
+        None => random::password(),
+        Some((primary, copy)) => {
+            copy.hand_over(&files)?;
+            primary.superuser_password.clone()
+        }
+    };
     let (certificate, key) = server::certificate(home, namespace.name(), &name, &address, &options.hosts)?;
     files.write("server.crt", &certificate)?;
     files.write("server.key", &key)?;
@@ -89,8 +96,7 @@ async fn start(
     files.write("postgresql.conf", &server::settings(&options))?;
     files.write("pg_hba.conf", &server::hba(&options, options.hba.as_deref()))?;
     files.write("pg_ident.conf", "")?;
-    let primary = primary.map(|primary| primary.address.as_str());
-    files.write("run.sh", &server::script(&installation, primary))?;
+    files.write("run.sh", &server::script(&installation, primary.is_some()))?;
 
     let pod: Pod = serde_json::from_value(server::pod(&name, &files, &installation))?;
     namespace.server_side_apply(&name, &pod).await?;
@@ -261,43 +267,14 @@ impl Postgres {
         self.start().await
     }
 
-    /// Starts a second server that follows this one, under a name of its own and with the same logins.
-    ///
-    /// # Errors
-    /// When it does not answer in time.
-    pub async fn replica(&self, name: &str) -> Result<Self> {
-        let options = PostgresOptions {
-            name: name.to_owned(),
-            sql: Vec::new(),
-            ..self.options.clone()
-        };
-        if !install(options.version)?.can_copy() {
-            bail!(
-                "a server of PostgreSQL {} cannot be copied here: its package lacks pg_basebackup",
-                options.version
-            );
-        }
-        start(&self.namespace, options, Some(self)).await
-    }
-
     async fn signal(&self, how: Stop) -> Result<()> {
         let mode = match how {
             Stop::Fast => "fast",
             Stop::Immediate => "immediate",
         };
         let control = install(self.options.version)?.seen_in_pod("bin/pg_ctl");
-        let mut command = tokio::process::Command::from(self.namespace.lab().kubectl_command());
-        command.args(["exec", "--namespace", self.namespace.name(), self.name(), "--"]);
-        command.args([&control, "stop", "--pgdata=/data/cluster", "--mode", mode]);
-        let output = command.output().await.context("cannot run kubectl")?;
-        if !output.status.success() {
-            bail!(
-                "{} does not stop: {}",
-                self.host(),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        Ok(())
+        self.exec(&[&control, "stop", "--pgdata=/data/cluster", "--mode", mode])
+            .await
     }
 
     async fn wait_until_up(&self) -> Result<()> {
