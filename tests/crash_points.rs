@@ -24,6 +24,7 @@ use sim::explore::{Explored, awake, explore};
 use sim::hands::{Point, take};
 use sim::happy::{HAPPY_WRITES, HAPPY_WRITES_THROUGH_A_STORE};
 use sim::mutants::MUTANTS;
+use sim::reader::READER_MUTANTS;
 use sim::reloader::RELOADER_MUTANTS;
 use sim::start::{fresh, starts, through_a_store};
 use sim::store_mutants::STORE_MUTANTS;
@@ -41,7 +42,10 @@ fn every_write_and_every_fault_ends_with_everybody_logged_in() {
         let running: Vec<_> = starts()
             .into_iter()
             .map(|(name, start)| {
-                let budget = if start.cluster.source.is_some() || start.cluster.reloader.is_some() {
+                let budget = if start.cluster.source.is_some()
+                    || start.cluster.reloader.is_some()
+                    || start.database.reader.is_some()
+                {
                     LARGE_BUDGET
                 } else {
                     BUDGET
@@ -72,6 +76,7 @@ fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
         (World::Plain, MUTANTS.as_slice()),
         (World::Store, &STORE_MUTANTS),
         (World::Reloader, &RELOADER_MUTANTS),
+        (World::Reader, &READER_MUTANTS),
     ];
     let each = all
         .iter()
@@ -105,6 +110,7 @@ enum World {
     Plain,
     Store,
     Reloader,
+    Reader,
 }
 
 impl World {
@@ -113,6 +119,7 @@ impl World {
         match (&cluster.source, &cluster.reloader) {
             (Some(_), _) => Self::Store,
             (None, Some(_)) => Self::Reloader,
+            (None, None) if state.database.reader.is_some() => Self::Reader,
             (None, None) => Self::Plain,
         }
     }

@@ -20,6 +20,8 @@
 mod after_flip;
 #[path = "decide_table/before_flip.rs"]
 mod before_flip;
+#[path = "decide_table/endpoints.rs"]
+mod endpoints;
 #[path = "decide_table/fixtures.rs"]
 mod fixtures;
 #[path = "decide_table/headroom.rs"]
@@ -47,6 +49,7 @@ fn table() -> Vec<Row> {
         reloader::rows(),
         store::rows(),
         headroom::rows(),
+        endpoints::rows(),
     ]
     .into_iter()
     .flatten()
@@ -107,8 +110,8 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 /// Fails to compile when a variant is added, and then fails until a row expects it.
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
-    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 9]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 19]);
+    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 10]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 20]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -170,6 +173,7 @@ fn query(query: Query) -> usize {
         Query::Room => 8,
         Query::Store => 6,
         Query::Operator => 7,
+        Query::Endpoints => 9,
     }
 }
 
@@ -221,5 +225,6 @@ fn reason(why: &Waiting) -> usize {
         Waiting::Sync { .. } => 16,
         Waiting::Reloader { .. } => 17,
         Waiting::Room(_) => 18,
+        Waiting::Replay { .. } => 19,
     }
 }

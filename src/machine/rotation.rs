@@ -135,6 +135,9 @@ impl Pass<'_> {
         if let Some(stop) = self.login(phase) {
             return Some(stop);
         }
+        if let Some(stop) = self.endpoints(Phase::Altered) {
+            return Some(stop);
+        }
         let schedule = self.policy.schedule.as_ref();
         let opens = schedule.map_or(self.now, |s| s.opens(self.now));
         (opens > self.now).then(|| Decision::wait(Phase::Verified, opens, Waiting::Window(opens)))

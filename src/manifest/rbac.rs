@@ -145,14 +145,21 @@ pub fn role(policy: &Policy) -> Role {
     if let Admin::Secret(keys) = &policy.database.admin {
         secrets.entry(keys.secret.as_str()).or_default().insert("get");
     }
-    if let Tls::VerifyFull(Some(ca)) = &policy.database.tls {
-        match ca.kind {
-            CaKind::Secret => {
+    // Endpoints mostly have the primary's authority: each is named once.
+    let mut maps = BTreeSet::new();
+    let endpoints = policy.endpoints.iter().map(|endpoint| &endpoint.tls);
+    for tls in [&policy.database.tls].into_iter().chain(endpoints) {
+        match tls {
+            Tls::VerifyFull(Some(ca)) if ca.kind == CaKind::Secret => {
                 secrets.entry(&ca.name).or_default().insert("get");
             }
-            CaKind::ConfigMap => rules.push(named("", "configmaps", &ca.name, &["get"])),
+            Tls::VerifyFull(Some(ca)) => {
+                maps.insert(ca.name.as_str());
+            }
+            Tls::VerifyFull(None) | Tls::Disabled => {}
         }
     }
+    rules.extend(maps.iter().map(|name| named("", "configmaps", name, &["get"])));
     for (name, verbs) in secrets {
         rules.push(named("", "secrets", name, &verbs.into_iter().collect::<Vec<_>>()));
     }

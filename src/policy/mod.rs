@@ -1,6 +1,7 @@
 //! Meaning: the spec parsed once into types that cannot be wrong. After this nobody reads the spec.
 
 mod delivery;
+mod endpoint;
 pub mod password;
 pub mod schedule;
 pub mod target;
@@ -10,12 +11,14 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
 use crate::api::spec::{
     CaKind, CatchUp, OnActiveSessions, RestartMode, RetireMode, RotationPolicySpec, ScheduleSpec, TargetSpec,
-    TlsMode,
+    TlsMode, TlsSpec,
 };
 use crate::api::{self, RotationPolicy};
 pub use delivery::{Delivery, Route, StoredSecret};
+pub use endpoint::Endpoint;
 
 use delivery::{parse_delivery, parse_stored};
+use endpoint::parse_endpoints;
 use password::Recipe;
 use schedule::Schedule;
 use target::{RoleName, SecretName, Target};
@@ -43,6 +46,8 @@ pub struct Policy {
     pub pair: Pair,
     /// The server.
     pub database: Database,
+    /// Everywhere else that applications log in.
+    pub endpoints: Vec<Endpoint>,
     /// What generated passwords look like.
     pub password: Recipe,
     /// The application Secret.
@@ -237,6 +242,7 @@ impl Policy {
                 .cloned(),
             pair: parse_pair(&spec.users)?,
             database: parse_database(spec)?,
+            endpoints: parse_endpoints(&spec.database)?,
             password: Recipe::new(spec.password.length, spec.password.symbols)
                 .map_err(|problem| Invalid::new("password.length", problem))?,
             delivery: parse_delivery(&spec.delivery)?,
@@ -298,26 +304,12 @@ fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Invalid> {
             ));
         }
     };
-    let tls = match (database.tls.mode, &database.tls.ca_ref) {
-        (TlsMode::VerifyFull, ca) => Tls::VerifyFull(ca.as_ref().map(|ca| CaSource {
-            kind: ca.kind,
-            name: ca.name.clone(),
-            key: ca.key.clone(),
-        })),
-        (TlsMode::Disable, None) => Tls::Disabled,
-        (TlsMode::Disable, Some(_)) => {
-            return Err(Invalid::new(
-                "database.tls",
-                "caRef has no meaning with mode Disable; remove one of the two",
-            ));
-        }
-    };
     Ok(Database {
         host: database.host.clone(),
         port: database.port,
         name: database.name.clone(),
         admin,
-        tls,
+        tls: parse_tls("database.tls", &database.tls)?,
         effective_role: database
             .effective_role
             .as_deref()
@@ -326,6 +318,21 @@ fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Invalid> {
             .map_err(|problem| Invalid::new("database.effectiveRole", problem))?,
         smoke_query: database.smoke_query.clone(),
     })
+}
+
+fn parse_tls(field: &str, tls: &TlsSpec) -> Result<Tls, Invalid> {
+    match (tls.mode, &tls.ca_ref) {
+        (TlsMode::VerifyFull, ca) => Ok(Tls::VerifyFull(ca.as_ref().map(|ca| CaSource {
+            kind: ca.kind,
+            name: ca.name.clone(),
+            key: ca.key.clone(),
+        }))),
+        (TlsMode::Disable, None) => Ok(Tls::Disabled),
+        (TlsMode::Disable, Some(_)) => Err(Invalid::new(
+            field,
+            "caRef has no meaning with mode Disable; remove one of the two",
+        )),
+    }
 }
 
 fn secret_name(field: &str, name: &str) -> Result<SecretName, Invalid> {

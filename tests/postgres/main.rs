@@ -12,6 +12,7 @@ mod changes;
 mod logins;
 mod mishaps;
 mod proxy;
+mod replicas;
 mod rights;
 mod room;
 mod scene;

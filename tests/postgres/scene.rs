@@ -44,31 +44,43 @@ pub(crate) fn credential(user: &str, password: &str) -> Credential {
 }
 
 /// A server that is trusted by this authority, or that is spoken to in the clear.
-pub(crate) fn server(host: &str, port: u16, database: &str, ca: Option<&str>) -> Result<Server, Finding> {
+pub(crate) fn server(host: &str, port: u16, name: &str, ca: Option<&str>) -> Result<Server, Finding> {
+    Server::new(&database(host, port, name, ca.is_some()), ca.map(str::as_bytes))
+}
+
+/// What a policy would say of that server.
+pub(crate) fn database(host: &str, port: u16, name: &str, tls: bool) -> Database {
     let source = CaSource {
         kind: CaKind::ConfigMap,
         name: "db-ca".into(),
         key: "ca.crt".into(),
     };
-    let database = Database {
+    Database {
         host: host.into(),
         port,
-        name: database.into(),
+        name: name.into(),
         admin: Admin::Secret(SecretKeyPair {
             secret: SecretName::new("db-admin").unwrap(),
             username_key: "username".into(),
             password_key: "password".into(),
         }),
-        tls: ca.map_or(Tls::Disabled, |_| Tls::VerifyFull(Some(source))),
+        tls: if tls {
+            Tls::VerifyFull(Some(source))
+        } else {
+            Tls::Disabled
+        },
         effective_role: None,
         smoke_query: None,
-    };
-    Server::new(&database, ca.map(str::as_bytes))
+    }
 }
 
 impl Scene {
     pub(crate) async fn new(lab: &Lab, options: PostgresOptions) -> Result<Self> {
-        let stage = lab.namespace("sql").await?.stage(options).await?;
+        Self::of(lab, lab.namespace("sql").await?.stage(options).await?)
+    }
+
+    /// The same on a stage that is there already.
+    pub(crate) fn of(lab: &Lab, stage: Stage) -> Result<Self> {
         let login = |login: &tandem_lab::Login| credential(&login.user, &login.password);
         let (a, b, admin) = (
             login(&stage.pair.a),

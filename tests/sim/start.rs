@@ -15,6 +15,7 @@ use super::data::{
     AppSecret, Cluster, Content, Controller, Credential, Database, EPOCH, Guards, JournalSecret, Ledger,
     Object, Outsider, Pod, Role, Source, State, UID, Version, Workload, time,
 };
+use super::reader::reading;
 use super::reloader::beside_reloader;
 
 /// The first password of each user.
@@ -49,6 +50,7 @@ pub fn starts() -> Vec<(&'static str, State)> {
         ("a stubborn stranger, terminated", stranger()),
         ("mid-schedule, nobody asks", scheduled()),
         ("through a store", through_a_store()),
+        ("reading at a replica", reading()),
         ("beside Reloader", beside_reloader()),
     ]
 }
@@ -168,6 +170,7 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
         timeline: 1,
         primary,
         replica: primary,
+        reader: None,
         outsider: None,
     };
     let policy = Object {

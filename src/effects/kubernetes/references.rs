@@ -8,7 +8,7 @@ use super::secret::text;
 use crate::api::spec::CaKind;
 use crate::effects::Error;
 use crate::machine::facts::Finding;
-use crate::policy::{CaSource, Policy, SecretKeyPair, Tls};
+use crate::policy::{CaSource, SecretKeyPair, Tls};
 use crate::sensitive::Sensitive;
 
 /// Credential of the administrator.
@@ -66,8 +66,8 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server could not be asked, or does not allow it.
-    pub async fn authority(&self, policy: &Policy) -> Result<Result<Option<Vec<u8>>, Finding>, Error> {
-        let Tls::VerifyFull(Some(source)) = &policy.database.tls else {
+    pub async fn authority(&self, tls: &Tls) -> Result<Result<Option<Vec<u8>>, Finding>, Error> {
+        let Tls::VerifyFull(Some(source)) = tls else {
             return Ok(Ok(None));
         };
         let CaSource { kind, name, key } = source;

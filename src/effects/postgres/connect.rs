@@ -2,6 +2,7 @@
 //! caller and no notice is lost.
 
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -70,15 +71,10 @@ impl Session {
     ) -> Result<Self, Failure> {
         let until = until.min(Instant::now() + CONNECT_LIMIT);
         let no_answer = Failure::Unreachable(Silence::NoAnswer);
-        let addresses = match timeout_at(until, lookup_host((server.host(), server.port()))).await {
-            Err(_) => return Err(no_answer),
-            Ok(Err(_)) => return Err(Failure::Unreachable(Silence::NoSuchName)),
-            Ok(Ok(addresses)) => addresses,
-        };
         let mut failure = Failure::Unreachable(Silence::NoSuchName);
-        for address in addresses {
+        for address in addresses(server, until).await? {
             let mut config = config(server, credential, purpose);
-            config.hostaddr(address.ip());
+            config.hostaddr(address);
             failure = match timeout_at(until, connect(server, &config)).await {
                 Err(_) => return Err(no_answer),
                 Ok(Ok(session)) => {
@@ -200,6 +196,22 @@ impl Trouble {
             Self::TimedOut(_) => None,
         }
     }
+}
+
+/// The one that is meant, or all that the name leads to.
+pub(super) async fn addresses(server: &Server, until: Instant) -> Result<Vec<IpAddr>, Failure> {
+    if let Some(address) = server.address() {
+        return Ok(vec![address]);
+    }
+    let until = until.min(Instant::now() + CONNECT_LIMIT);
+    let found = match timeout_at(until, lookup_host((server.host(), server.port()))).await {
+        Err(_) => return Err(Failure::Unreachable(Silence::NoAnswer)),
+        Ok(Err(_)) => return Err(Failure::Unreachable(Silence::NoSuchName)),
+        Ok(Ok(found)) => found,
+    };
+    let mut addresses: Vec<_> = found.map(|address| address.ip()).collect();
+    addresses.dedup();
+    Ok(addresses)
 }
 
 fn config(server: &Server, credential: &Credential, purpose: Purpose) -> Config {

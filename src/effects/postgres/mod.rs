@@ -8,6 +8,7 @@
 //! | `words.rs` | what to tell the person on call about it |
 //! | `verifier.rs` | SCRAM verifiers |
 //! | `probe.rs` | log in to find out |
+//! | `replicas.rs` | the same where a change comes later |
 //! | `roles.rs` | change a role, fenced |
 //! | `hush.rs` | what would write a verifier somewhere |
 //! | `sessions.rs` | who is still connected, and ending that |
@@ -15,7 +16,7 @@
 //! | `preflight.rs` | everything that a rotation will need |
 //! | `pair.rs` | how the two users differ |
 //!
-//! Not here: replicas, poolers, and the privileges of the pair object by object.
+//! Not here: poolers, and the privileges of the pair object by object.
 
 mod classify;
 mod connect;
@@ -23,6 +24,7 @@ mod hush;
 mod pair;
 mod preflight;
 mod probe;
+mod replicas;
 mod roles;
 mod room;
 mod server;
@@ -33,6 +35,7 @@ mod words;
 pub use classify::{Failure, Silence, Verdict};
 pub use preflight::{Wanted, preflight};
 pub use probe::{login, previous};
+pub use replicas::{Source, behind_name, replica, replica_findings, source};
 pub use roles::{Change, change};
 pub use room::room;
 pub use server::{Credential, Server};

@@ -1,6 +1,7 @@
 //! How to reach the server, and as whom.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -10,10 +11,11 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::words::blocker;
+use crate::api::endpoint::EndpointRole;
 use crate::api::spec::CaKind;
 use crate::machine::facts::Finding;
 use crate::policy::target::RoleName;
-use crate::policy::{CaSource, Database, Tls};
+use crate::policy::{CaSource, Database, Endpoint, Tls};
 use crate::sensitive::Sensitive;
 
 /// A user and its password.
@@ -25,10 +27,22 @@ pub struct Credential {
     pub password: Sensitive,
 }
 
-/// The primary server, and the authorities it must be certified by.
+/// What is expected to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// The primary.
+    Primary,
+    /// A standby, behind the endpoint of this name.
+    Replica(String),
+}
+
+/// The primary server or a replica, and the authorities it must be certified by.
 #[derive(Clone)]
 pub struct Server {
+    place: Place,
     host: String,
+    /// The one address that is meant, where the name leads to several servers.
+    address: Option<IpAddr>,
     port: u16,
     database: String,
     tls: Option<MakeRustlsConnect>,
@@ -50,32 +64,109 @@ impl Server {
     /// A finding, when no server could be trusted: with that, nobody would learn at noon why the night's rotation will
     /// fail.
     pub fn new(database: &Database, ca_pem: Option<&[u8]>) -> Result<Self, Finding> {
-        let tls = match &database.tls {
-            Tls::Disabled => None,
-            Tls::VerifyFull(source) => {
-                certifiable(&database.host)?;
-                let roots = match source {
-                    Some(source) => named_roots(source, ca_pem)?,
-                    None => system_roots()?,
-                };
-                Some(connector(roots)?)
-            }
-        };
-        Ok(Self {
-            host: database.host.clone(),
-            port: database.port,
-            database: database.name.clone(),
+        let Database {
+            host,
+            port,
             tls,
-        })
+            name,
+            ..
+        } = database;
+        Self::of(Place::Primary, (host, *port), tls, name, ca_pem)
     }
 
-    /// Host and port, for messages.
-    pub(super) fn at(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
+    /// What is behind an endpoint, in the same way.
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub fn endpoint(
+        database: &Database,
+        endpoint: &Endpoint,
+        ca_pem: Option<&[u8]>,
+    ) -> Result<Self, Finding> {
+        let Endpoint {
+            name,
+            role,
+            host,
+            port,
+            tls,
+        } = endpoint;
+        let place = match role {
+            EndpointRole::Replica => Place::Replica(name.clone()),
+        };
+        Self::of(place, (host, *port), tls, &database.name, ca_pem)
+    }
+
+    fn of(
+        place: Place,
+        (host, port): (&str, u16),
+        tls: &Tls,
+        database: &str,
+        ca_pem: Option<&[u8]>,
+    ) -> Result<Self, Finding> {
+        let mut server = Self {
+            place,
+            host: host.to_owned(),
+            address: None,
+            port,
+            database: database.to_owned(),
+            tls: None,
+        };
+        if let Tls::VerifyFull(source) = tls {
+            let field = server.field();
+            certifiable(&field, host)?;
+            let roots = match source {
+                Some(source) => named_roots(&field, source, ca_pem)?,
+                None => system_roots(&field)?,
+            };
+            server.tls = Some(connector(roots)?);
         }
+        Ok(server)
+    }
+
+    /// The same, at one of the addresses of its name. The certificate is still to be for the name.
+    pub(super) fn pinned(&self, address: IpAddr) -> Self {
+        Self {
+            address: Some(address),
+            ..self.clone()
+        }
+    }
+
+    /// Host and port, for messages; and the address, where one of several is meant.
+    pub(super) fn at(&self) -> String {
+        match self.address {
+            Some(address) if address.to_string() != self.host => {
+                format!("{} ({address})", joined(&self.host, self.port))
+            }
+            Some(_) | None => joined(&self.host, self.port),
+        }
+    }
+
+    /// Host and port of one server, for commands.
+    pub(super) fn target(&self) -> String {
+        match self.address {
+            Some(address) => joined(&address.to_string(), self.port),
+            None => joined(&self.host, self.port),
+        }
+    }
+
+    /// The field of the policy that describes it.
+    pub(super) fn field(&self) -> String {
+        match &self.place {
+            Place::Primary => "spec.database".to_owned(),
+            Place::Replica(name) => format!("spec.database.endpoints[{name}]"),
+        }
+    }
+
+    /// The endpoint's name; none for the primary.
+    pub(super) fn replica(&self) -> Option<&str> {
+        match &self.place {
+            Place::Primary => None,
+            Place::Replica(name) => Some(name),
+        }
+    }
+
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     pub(super) fn host(&self) -> &str {
@@ -100,16 +191,26 @@ impl Server {
     }
 }
 
-fn certifiable(host: &str) -> Result<(), Finding> {
+fn joined(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+fn certifiable(field: &str, host: &str) -> Result<(), Finding> {
     ServerName::try_from(host).map(|_| ()).map_err(|_| {
         blocker(
             "HostNotCertifiable",
-            format!("spec.database.host {host:?} is neither a DNS name nor an address, so no certificate can be for it"),
+            format!(
+                "{field}.host {host:?} is neither a DNS name nor an address, so no certificate can be for it"
+            ),
         )
     })
 }
 
-fn named_roots(source: &CaSource, pem: Option<&[u8]>) -> Result<RootCertStore, Finding> {
+fn named_roots(field: &str, source: &CaSource, pem: Option<&[u8]>) -> Result<RootCertStore, Finding> {
     let kind = match source.kind {
         CaKind::ConfigMap => "configmap",
         CaKind::Secret => "secret",
@@ -119,7 +220,7 @@ fn named_roots(source: &CaSource, pem: Option<&[u8]>) -> Result<RootCertStore, F
         blocker(
             "CaUnusable",
             format!(
-                "{kind}/{name} (spec.database.tls.caRef) holds no certificate authority under {key:?}: {why}; look at it: kubectl get {kind} {name} -o yaml"
+                "{kind}/{name} ({field}.tls.caRef) holds no certificate authority under {key:?}: {why}; look at it: kubectl get {kind} {name} -o yaml"
             ),
         )
     };
@@ -138,14 +239,16 @@ fn named_roots(source: &CaSource, pem: Option<&[u8]>) -> Result<RootCertStore, F
     Ok(roots)
 }
 
-fn system_roots() -> Result<RootCertStore, Finding> {
+fn system_roots(field: &str) -> Result<RootCertStore, Finding> {
     let mut roots = RootCertStore::empty();
     // A bundle may hold a certificate that cannot be parsed; those that can are trusted.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(blocker(
             "NoTrustedRoots",
-            "this container holds no certificate authorities; name the server's in spec.database.tls.caRef, from a file: kubectl create configmap database-ca --from-file=ca.crt".into(),
+            format!(
+                "this container holds no certificate authorities; name the server's in {field}.tls.caRef, from a file: kubectl create configmap database-ca --from-file=ca.crt"
+            ),
         ));
     }
     Ok(roots)
