@@ -285,6 +285,18 @@ fn refused_endpoints() -> Vec<(&'static str, Value, &'static str)> {
             "Duplicate value",
         ),
         (
+            "a pooler that nothing tells about",
+            json!({"spec": {"database": {"endpoints": [{"name": "a", "role": "Pooler", "host": "x"}]}}}),
+            "exactly one of console and soak",
+        ),
+        (
+            "a replica with a console",
+            json!({"spec": {"database": {"endpoints": [
+                {"name": "a", "role": "Replica", "host": "x", "console": {"secretRef": {"name": "x"}}},
+            ]}}}),
+            "a Replica neither",
+        ),
+        (
             "an endpoint's CA without TLS",
             json!({"spec": {"database": {"endpoints": [
                 {"name": "a", "role": "Replica", "host": "x", "tls": {"mode": "Disable", "caRef": {"kind": "Secret", "name": "x"}}},

@@ -9,12 +9,13 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::spec::{TlsSpec, default_port};
+use super::spec::{AdminSecretRef, TlsSpec, default_port};
 
 /// A place besides the primary where applications log in. A new password is proven at every address behind its name
 /// before applications are told, and the old user's sessions are counted there before it is retired.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("self.role == 'Pooler' ? has(self.console) != has(self.soak) : !has(self.console) && !has(self.soak)", "a Pooler has exactly one of console and soak, and a Replica neither"))]
 pub struct EndpointSpec {
     /// Name of the endpoint in status and messages.
     #[schemars(
@@ -34,6 +35,25 @@ pub struct EndpointSpec {
     /// Transport security, where it is not that of the primary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSpec>,
+    /// The console of a pooler, which tells who its clients are: one that is idle has no session on any server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<ConsoleSpec>,
+    /// How long the old user must have no session on any server before it is retired, where a pooler has no console
+    /// that tells of its idle clients: no shorter than these live, and than its `server_idle_timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        regex(pattern = r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,4}s)?$"),
+        length(min = 2)
+    )]
+    pub soak: Option<String>,
+}
+
+/// The console of a pooler.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsoleSpec {
+    /// Secret in the policy's namespace with the user name and password of one of its `stats_users` or `admin_users`.
+    pub secret_ref: AdminSecretRef,
 }
 
 /// See [`EndpointSpec::role`].
@@ -41,6 +61,9 @@ pub struct EndpointSpec {
 pub enum EndpointRole {
     /// Hot standbys of the primary. A changed password counts there when they have replayed it.
     Replica,
+    /// `PgBouncer` in front of the primary, asking it for passwords with `auth_query`. The servers are proven directly;
+    /// the pooler is asked besides, whether it lets applications through and whom it holds.
+    Pooler,
 }
 
 impl EndpointRole {
@@ -49,6 +72,7 @@ impl EndpointRole {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Replica => "Replica",
+            Self::Pooler => "Pooler",
         }
     }
 }

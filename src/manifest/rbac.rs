@@ -145,6 +145,13 @@ pub fn role(policy: &Policy) -> Role {
     if let Admin::Secret(keys) = &policy.database.admin {
         secrets.entry(keys.secret.as_str()).or_default().insert("get");
     }
+    for console in policy
+        .endpoints
+        .iter()
+        .filter_map(|endpoint| endpoint.console.as_ref())
+    {
+        secrets.entry(console.secret.as_str()).or_default().insert("get");
+    }
     // Endpoints mostly have the primary's authority: each is named once.
     let mut maps = BTreeSet::new();
     let endpoints = policy.endpoints.iter().map(|endpoint| &endpoint.tls);

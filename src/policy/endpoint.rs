@@ -1,6 +1,8 @@
 //! Where applications log in besides the primary.
 
-use super::{Invalid, Tls, parse_tls};
+use jiff::SignedDuration;
+
+use super::{Invalid, SecretKeyPair, Tls, duration, parse_tls, secret_name};
 use crate::api::endpoint::{EndpointRole, EndpointSpec};
 use crate::api::spec::DatabaseSpec;
 
@@ -17,6 +19,19 @@ pub struct Endpoint {
     pub port: u16,
     /// Transport security.
     pub tls: Tls,
+    /// Where the login of a pooler's console is.
+    pub console: Option<SecretKeyPair>,
+}
+
+/// The longest time that poolers without a console ask for.
+pub(super) fn parse_soak(database: &DatabaseSpec) -> Result<SignedDuration, Invalid> {
+    let mut longest = SignedDuration::ZERO;
+    for EndpointSpec { name, soak, .. } in &database.endpoints {
+        if let Some(soak) = soak {
+            longest = longest.max(duration(&format!("database.endpoints[{name}].soak"), soak)?);
+        }
+    }
+    Ok(longest)
 }
 
 /// All of them, in the order of the spec.
@@ -29,6 +44,8 @@ pub(super) fn parse_endpoints(database: &DatabaseSpec) -> Result<Vec<Endpoint>, 
             host,
             port,
             tls,
+            console,
+            soak,
         } = spec;
         let field = format!("database.endpoints[{name}]");
         if endpoints.iter().any(|endpoint| endpoint.name == *name) {
@@ -43,12 +60,31 @@ pub(super) fn parse_endpoints(database: &DatabaseSpec) -> Result<Vec<Endpoint>, 
                 "is the primary itself, which is asked anyway; remove the endpoint",
             ));
         }
+        let fits = match role {
+            EndpointRole::Replica => console.is_none() && soak.is_none(),
+            EndpointRole::Pooler => console.is_some() != soak.is_some(),
+        };
+        if !fits {
+            return Err(Invalid::new(
+                field,
+                "give a Pooler exactly one of console and soak, and a Replica neither",
+            ));
+        }
+        let console = console.as_ref().map(|console| {
+            let keys = &console.secret_ref;
+            Ok(SecretKeyPair {
+                secret: secret_name(&format!("{field}.console.secretRef.name"), &keys.name)?,
+                username_key: keys.username_key.clone(),
+                password_key: keys.password_key.clone(),
+            })
+        });
         endpoints.push(Endpoint {
             name: name.clone(),
             role: *role,
             host: host.clone(),
             port: *port,
             tls: parse_tls(&format!("{field}.tls"), tls.as_ref().unwrap_or(&database.tls))?,
+            console: console.transpose()?,
         });
     }
     Ok(endpoints)

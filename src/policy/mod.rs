@@ -18,7 +18,7 @@ pub use delivery::{Delivery, Route, StoredSecret};
 pub use endpoint::Endpoint;
 
 use delivery::{parse_delivery, parse_stored};
-use endpoint::parse_endpoints;
+use endpoint::{parse_endpoints, parse_soak};
 use password::Recipe;
 use schedule::Schedule;
 use target::{RoleName, SecretName, Target};
@@ -259,7 +259,9 @@ impl Policy {
                 timeout: duration("restart.timeout", &spec.restart.timeout)?,
             },
             drain: Drain {
-                quiet_for: duration("drain.quietFor", &spec.drain.quiet_for)?,
+                // Where nobody can say whom a pooler holds, only time can.
+                quiet_for: duration("drain.quietFor", &spec.drain.quiet_for)?
+                    .max(parse_soak(&spec.database)?),
                 timeout: duration("drain.timeout", &spec.drain.timeout)?,
                 on_active: spec.drain.on_active_sessions,
             },

@@ -134,6 +134,7 @@ impl PolicyVerbs for Policy {
                 host: format!("{name}.example.com"),
                 port: 5432,
                 tls: Tls::VerifyFull(None),
+                console: None,
             })
             .into();
         self

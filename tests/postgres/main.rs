@@ -11,6 +11,7 @@
 mod changes;
 mod logins;
 mod mishaps;
+mod poolers;
 mod proxy;
 mod replicas;
 mod rights;

@@ -31,6 +31,7 @@ fn reader(scene: &Scene, host: &str) -> Server {
         host: host.into(),
         port: 5432,
         tls: Tls::VerifyFull(Some(source)),
+        console: None,
     };
     let ca = scene.lab.ca_pem().as_bytes();
     Server::endpoint(&database("db", 5432, "appdb", true), &endpoint, Some(ca)).unwrap()

@@ -449,7 +449,7 @@ pub fn session_count(state: &State, user: usize) -> usize {
 }
 
 /// How many of them are at the replica.
-fn report_count(state: &State, user: usize) -> usize {
+pub fn report_count(state: &State, user: usize) -> usize {
     let report = state.database.reader.and_then(|reader| reader.report);
     usize::from(report.is_some_and(|credential| credential.user == user))
 }

@@ -21,17 +21,22 @@ pub struct Administrator {
 }
 
 impl Cluster {
-    /// The administrator's credential; a finding when it is not where the policy says.
+    /// The login of the administrator or of a console, as `whose` says in messages; a finding when it is not where the
+    /// policy says.
     ///
     /// # Errors
     /// When the API server could not be asked, or does not allow it.
-    pub async fn administrator(&self, keys: &SecretKeyPair) -> Result<Result<Administrator, Finding>, Error> {
+    pub async fn administrator(
+        &self,
+        keys: &SecretKeyPair,
+        whose: &str,
+    ) -> Result<Result<Administrator, Finding>, Error> {
         let secret: Option<Secret> = self.get(keys.secret.as_str()).await?;
         let absent = |problem: &str| {
             finding(
                 "AdminSecretUnusable",
                 format!(
-                    "{} with the administrator's credential {problem}. Mend it with: printf %s \"$PASSWORD\" | kubectl -n {} create secret generic {} --from-literal={}=ADMIN --from-file={}=/dev/stdin --dry-run=client -o yaml | kubectl apply -f -",
+                    "{} with the login of {whose} {problem}. Mend it with: printf %s \"$PASSWORD\" | kubectl -n {} create secret generic {} --from-literal={}=ADMIN --from-file={}=/dev/stdin --dry-run=client -o yaml | kubectl apply -f -",
                     self.named("Secret", keys.secret.as_str()),
                     self.namespace,
                     keys.secret,

@@ -3,6 +3,7 @@
 use futures::future::join_all;
 
 use super::Live;
+use crate::api::endpoint::EndpointRole;
 use crate::effects::Error;
 use crate::effects::postgres::{self, Credential, Server, Wanted};
 use crate::machine::endpoints::{Door, EndpointSeen};
@@ -31,12 +32,18 @@ impl Live<'_> {
         let (role, query) = (database.effective_role.as_ref(), database.smoke_query.as_deref());
         let mut seen = Vec::new();
         for (endpoint, servers) in self.servers(policy, &admin.user).await? {
-            seen.push(async {
+            let (pending, admin, source) = (&pending, &admin, &source);
+            seen.push(async move {
                 let door = match servers {
                     Ok(servers) => {
-                        let each = servers
-                            .iter()
-                            .map(|server| postgres::replica(server, &pending, role, query, &admin, &source));
+                        let each = servers.iter().map(|server| async move {
+                            match endpoint.role {
+                                EndpointRole::Replica => {
+                                    postgres::replica(server, pending, role, query, admin, source).await
+                                }
+                                EndpointRole::Pooler => postgres::pooler(server, pending, role, source).await,
+                            }
+                        });
                         together(join_all(each).await)
                     }
                     Err(finding) => Door::Refused(finding),
@@ -63,22 +70,95 @@ impl Live<'_> {
             Err(finding) => return Ok(vec![finding]),
         };
         let mut findings = Vec::new();
-        let mut servers = Vec::new();
-        for (_, found) in self.servers(policy, &admin.user).await? {
+        let wanted = Wanted::by(policy, active);
+        let mut asked = Vec::new();
+        for (endpoint, found) in self.servers(policy, &admin.user).await? {
+            let console = match self.console(policy, endpoint).await? {
+                Ok(console) => console,
+                Err(finding) => {
+                    findings.push(finding);
+                    None
+                }
+            };
             match found {
-                Ok(found) => servers.extend(found),
+                Ok(found) => asked.extend(
+                    found
+                        .into_iter()
+                        .map(|server| (endpoint.role, server, console.clone())),
+                ),
                 Err(finding) => findings.push(finding),
             }
         }
-        let wanted = Wanted::by(policy, active);
-        let each = servers
-            .iter()
-            .map(|server| postgres::replica_findings(server, admin, wanted, &source));
+        let source = &source;
+        let each = asked.iter().map(|(role, server, console)| async move {
+            match role {
+                EndpointRole::Replica => postgres::replica_findings(server, admin, wanted, source).await,
+                EndpointRole::Pooler => {
+                    postgres::pooler_findings(server, console.as_ref(), wanted, source).await
+                }
+            }
+        });
         findings.extend(join_all(each).await.into_iter().flatten());
         Ok(findings)
     }
 
-    /// Every server that applications use, the primary first.
+    /// Who is at the poolers as this user, as far as they have a console.
+    pub(super) async fn clients(
+        &self,
+        policy: &Policy,
+        admin: &RoleName,
+        user: &RoleName,
+    ) -> Result<Result<Vec<Laggard>, Finding>, Error> {
+        let mut asked = Vec::new();
+        for (endpoint, found) in self.servers(policy, admin).await? {
+            if endpoint.console.is_none() {
+                continue;
+            }
+            match (self.console(policy, endpoint).await?, found) {
+                (Ok(Some(console)), Ok(servers)) => {
+                    asked.extend(servers.into_iter().map(|server| (server, console.clone())));
+                }
+                (Ok(None), _) => {}
+                (Err(finding), _) | (_, Err(finding)) => return Ok(Err(finding)),
+            }
+        }
+        let each = asked
+            .iter()
+            .map(|(server, console)| postgres::clients(server, console, user));
+        let counted: Result<Vec<_>, _> = join_all(each).await.into_iter().collect();
+        Ok(counted.map(|laggards| laggards.into_iter().flatten().collect()))
+    }
+
+    /// The login of a pooler's console, where there is one, or why it cannot be had.
+    async fn console(
+        &self,
+        policy: &Policy,
+        endpoint: &Endpoint,
+    ) -> Result<Result<Option<Credential>, Finding>, Error> {
+        let Some(keys) = &endpoint.console else {
+            return Ok(Ok(None));
+        };
+        let whose = format!("the console of endpoint {}", endpoint.name);
+        let login = self.cluster.administrator(keys, &whose).await?;
+        Ok(login.and_then(|login| match RoleName::new(&login.user) {
+            Ok(user) => Ok(Some(Credential {
+                user,
+                password: login.password,
+            })),
+            Err(problem) => Err(Finding {
+                blocks: true,
+                reason: "ConsoleUnusable",
+                message: format!(
+                    "Secret {namespace}/{secret} names no possible user of {whose}: {problem}. Put the right user name under its key {}: kubectl -n {namespace} edit secret {secret}",
+                    keys.username_key,
+                    namespace = policy.namespace,
+                    secret = keys.secret,
+                ),
+            }),
+        }))
+    }
+
+    /// Every server that has sessions of applications, the primary first. Poolers have none of their own.
     pub(super) async fn everywhere(
         &self,
         policy: &Policy,
@@ -86,10 +166,11 @@ impl Live<'_> {
         admin: &RoleName,
     ) -> Result<Result<Vec<Server>, Finding>, Error> {
         let mut all = vec![primary];
-        for (_, found) in self.servers(policy, admin).await? {
-            match found {
-                Ok(found) => all.extend(found),
-                Err(finding) => return Ok(Err(finding)),
+        for (endpoint, found) in self.servers(policy, admin).await? {
+            match (endpoint.role, found) {
+                (EndpointRole::Pooler, _) => {}
+                (EndpointRole::Replica, Ok(found)) => all.extend(found),
+                (EndpointRole::Replica, Err(finding)) => return Ok(Err(finding)),
             }
         }
         Ok(Ok(all))

@@ -92,7 +92,7 @@ impl Live<'_> {
             Err(finding) => return Ok(Err(finding)),
         };
         let admin = match &policy.database.admin {
-            Admin::Secret(keys) => self.cluster.administrator(keys).await?,
+            Admin::Secret(keys) => self.cluster.administrator(keys, "the administrator").await?,
             Admin::Stored(source) => self.hands.stores.administrator(source).await?,
         };
         Ok(admin.and_then(|admin| match RoleName::new(&admin.user) {
@@ -279,10 +279,17 @@ impl Live<'_> {
             Ok(both) => both,
             Err(finding) => return Ok(Err(finding)),
         };
-        Ok(match self.everywhere(policy, server, &admin.user).await? {
-            Ok(servers) => sessions_at(&servers, &admin, user).await,
-            Err(finding) => Err(finding),
-        })
+        let mut laggards = match self.everywhere(policy, server, &admin.user).await? {
+            Ok(servers) => match sessions_at(&servers, &admin, user).await {
+                Ok(laggards) => laggards,
+                Err(finding) => return Ok(Err(finding)),
+            },
+            Err(finding) => return Ok(Err(finding)),
+        };
+        Ok(self.clients(policy, &admin.user, user).await?.map(|clients| {
+            laggards.extend(clients);
+            laggards
+        }))
     }
 
     pub(super) async fn sessions(&self, policy: &Policy) -> Result<Sessions, Error> {

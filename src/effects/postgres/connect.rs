@@ -14,7 +14,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::error::DbError;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, NoTls, Row, Socket};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Connection, Error, NoTls, Row, SimpleQueryMessage, SimpleQueryRow, Socket,
+};
 
 use super::classify::{Failure, Silence};
 use super::server::{Credential, Server};
@@ -26,6 +28,8 @@ const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Info a
 /// To find the server, to be let in, and all that lies between: the driver's own limit covers only the second of five
 /// steps.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// The same through a pooler, which lets clients wait for so long after a failed login of its own, and then tries again.
+const POOLER_LIMIT: Duration = Duration::from_secs(20);
 /// To one address of several.
 const ADDRESS_LIMIT: Duration = Duration::from_secs(5);
 /// For one call: longer than any of the server's own limits below, which leave a clean session behind.
@@ -47,6 +51,9 @@ pub(super) enum Purpose {
     /// That of a user whose password may be older than Tandem. Its login is not required to be bound to its TLS: a
     /// password stored as MD5 cannot be, and the rotation is what mends that.
     Check,
+    /// That of anybody, through a pooler, which can bind no login to its TLS, and does not know the server's own
+    /// settings.
+    Pooled,
 }
 
 type Messages = Pin<Box<dyn Stream<Item = Result<AsyncMessage, Error>> + Send>>;
@@ -69,7 +76,7 @@ impl Session {
         purpose: Purpose,
         until: Instant,
     ) -> Result<Self, Failure> {
-        let until = until.min(Instant::now() + CONNECT_LIMIT);
+        let until = until.min(Instant::now() + limit(purpose));
         let no_answer = Failure::Unreachable(Silence::NoAnswer);
         let mut failure = Failure::Unreachable(Silence::NoSuchName);
         for address in addresses(server, until).await? {
@@ -132,6 +139,23 @@ impl Session {
         } = self;
         let limit = Instant::now() + CALL_LIMIT;
         driven(messages, notices, limit, client.query_one(sql, parameters)).await
+    }
+
+    /// Statements in one message, without parameters, and their rows as text.
+    pub(super) async fn simple(&mut self, sql: &str) -> Result<Vec<SimpleQueryRow>, Trouble> {
+        let Self {
+            client,
+            messages,
+            notices,
+            ..
+        } = self;
+        let limit = Instant::now() + CALL_LIMIT;
+        let answers = driven(messages, notices, limit, client.simple_query(sql)).await?;
+        let rows = answers.into_iter().filter_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => Some(row),
+            SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => None,
+        });
+        Ok(rows.collect())
     }
 
     /// Statements in one message, without parameters and rows.
@@ -198,6 +222,14 @@ impl Trouble {
     }
 }
 
+/// How long a login of this kind may take.
+fn limit(purpose: Purpose) -> Duration {
+    match purpose {
+        Purpose::Administer | Purpose::Prove | Purpose::Check => CONNECT_LIMIT,
+        Purpose::Pooled => POOLER_LIMIT,
+    }
+}
+
 /// The one that is meant, or all that the name leads to.
 pub(super) async fn addresses(server: &Server, until: Instant) -> Result<Vec<IpAddr>, Failure> {
     if let Some(address) = server.address() {
@@ -216,11 +248,12 @@ pub(super) async fn addresses(server: &Server, until: Instant) -> Result<Vec<IpA
 
 fn config(server: &Server, credential: &Credential, purpose: Purpose) -> Config {
     let mut config = Config::new();
-    let options = match purpose {
-        Purpose::Administer => format!("{LIMITS} {ADMIN_OPTIONS}"),
+    match purpose {
+        Purpose::Administer => drop(config.options(format!("{LIMITS} {ADMIN_OPTIONS}"))),
         // The smoke query finds its tables by the role's own search path, as the application does.
-        Purpose::Prove | Purpose::Check => LIMITS.to_owned(),
-    };
+        Purpose::Prove | Purpose::Check => drop(config.options(LIMITS)),
+        Purpose::Pooled => {}
+    }
     config
         .host(server.host())
         .port(server.port())
@@ -228,7 +261,6 @@ fn config(server: &Server, credential: &Credential, purpose: Purpose) -> Config 
         .user(credential.user.as_str())
         .password(credential.password.expose())
         .application_name(APPLICATION_NAME)
-        .options(options)
         .connect_timeout(ADDRESS_LIMIT)
         .tcp_user_timeout(Duration::from_secs(10))
         .keepalives(true)
@@ -253,7 +285,7 @@ fn config(server: &Server, credential: &Credential, purpose: Purpose) -> Config 
 fn binding(server: &Server, purpose: Purpose) -> ChannelBinding {
     match purpose {
         Purpose::Administer | Purpose::Prove if server.verifies() => ChannelBinding::Require,
-        Purpose::Administer | Purpose::Prove | Purpose::Check => ChannelBinding::Prefer,
+        Purpose::Administer | Purpose::Prove | Purpose::Check | Purpose::Pooled => ChannelBinding::Prefer,
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `verifier.rs` | SCRAM verifiers |
 //! | `probe.rs` | log in to find out |
 //! | `replicas.rs` | the same where a change comes later |
+//! | `poolers.rs` | what is in front of a server: whether it lets applications through, and whom it holds |
 //! | `roles.rs` | change a role, fenced |
 //! | `hush.rs` | what would write a verifier somewhere |
 //! | `sessions.rs` | who is still connected, and ending that |
@@ -16,12 +17,13 @@
 //! | `preflight.rs` | everything that a rotation will need |
 //! | `pair.rs` | how the two users differ |
 //!
-//! Not here: poolers, and the privileges of the pair object by object.
+//! Not here: the privileges of the pair object by object.
 
 mod classify;
 mod connect;
 mod hush;
 mod pair;
+mod poolers;
 mod preflight;
 mod probe;
 mod replicas;
@@ -33,6 +35,7 @@ mod verifier;
 mod words;
 
 pub use classify::{Failure, Silence, Verdict};
+pub use poolers::{clients, pooler, pooler_findings};
 pub use preflight::{Wanted, preflight};
 pub use probe::{login, previous};
 pub use replicas::{Source, behind_name, replica, replica_findings, source};

@@ -182,7 +182,7 @@ async fn lag(server: &Server, admin: &Credential, source: &Source) -> Result<Opt
         None
     };
     Ok(Some(Lag {
-        endpoint: server.replica().unwrap_or_default().to_owned(),
+        endpoint: server.endpoint_name().unwrap_or_default().to_owned(),
         at: server.at(),
         written: source.written.clone(),
         replayed: row.get(0),
@@ -200,13 +200,23 @@ async fn same_cluster(
     let found = system(session)
         .await
         .map_err(|trouble| unidentified(server, user, &trouble))?;
+    of_other_cluster(server, user, &found, source)
+}
+
+/// A finding, unless the cluster that was found is the primary's.
+pub(super) fn of_other_cluster(
+    server: &Server,
+    user: &RoleName,
+    found: &str,
+    source: &Source,
+) -> Result<(), Finding> {
     if found == source.system {
         return Ok(());
     }
     Err(blocker(
         "EndpointOfOtherCluster",
         format!(
-            "{} is the cluster with system identifier {found}, and spec.database.host that with {}: a password changed there never comes here. Point {}.host to replicas of it, or remove the endpoint; ask both: {} -c 'SELECT system_identifier FROM pg_control_system()'",
+            "{} is the cluster with system identifier {found}, and spec.database.host that with {}: a password changed there never comes here. Point {}.host to it, or remove the endpoint; ask both: {} -c 'SELECT system_identifier FROM pg_control_system()'",
             server.at(),
             source.system,
             server.field(),

@@ -34,9 +34,11 @@ enum Place {
     Primary,
     /// A standby, behind the endpoint of this name.
     Replica(String),
+    /// A pooler, behind the endpoint of this name.
+    Pooler(String),
 }
 
-/// The primary server or a replica, and the authorities it must be certified by.
+/// The primary server, a replica or a pooler, and the authorities it must be certified by.
 #[derive(Clone)]
 pub struct Server {
     place: Place,
@@ -89,9 +91,11 @@ impl Server {
             host,
             port,
             tls,
+            console: _,
         } = endpoint;
         let place = match role {
             EndpointRole::Replica => Place::Replica(name.clone()),
+            EndpointRole::Pooler => Place::Pooler(name.clone()),
         };
         Self::of(place, (host, *port), tls, &database.name, ca_pem)
     }
@@ -153,15 +157,28 @@ impl Server {
     pub(super) fn field(&self) -> String {
         match &self.place {
             Place::Primary => "spec.database".to_owned(),
-            Place::Replica(name) => format!("spec.database.endpoints[{name}]"),
+            Place::Replica(name) | Place::Pooler(name) => format!("spec.database.endpoints[{name}]"),
         }
     }
 
     /// The endpoint's name; none for the primary.
-    pub(super) fn replica(&self) -> Option<&str> {
+    pub(super) fn endpoint_name(&self) -> Option<&str> {
         match &self.place {
             Place::Primary => None,
-            Place::Replica(name) => Some(name),
+            Place::Replica(name) | Place::Pooler(name) => Some(name),
+        }
+    }
+
+    /// Whether a standby is expected.
+    pub(super) fn is_replica(&self) -> bool {
+        matches!(self.place, Place::Replica(_))
+    }
+
+    /// The same, asked for another database.
+    pub(super) fn asked_for(&self, database: &str) -> Self {
+        Self {
+            database: database.to_owned(),
+            ..self.clone()
         }
     }
 

@@ -40,12 +40,12 @@ pub async fn sessions(server: &Server, admin: &Credential, user: &RoleName) -> R
             application_name: row.get(0),
             client_address: row.get(1),
             pod: String::new(),
-            endpoint: server.replica().map(ToOwned::to_owned),
+            endpoint: server.endpoint_name().map(ToOwned::to_owned),
             count: u32::try_from(row.get::<_, i64>(2)).unwrap_or(u32::MAX),
         });
     }
     // A standby knows those of its primary, and they are counted there.
-    if server.replica().is_some() {
+    if server.is_replica() {
         return Ok(laggards);
     }
     for row in session.query(PREPARED, &[&user.as_str()]).await.map_err(failed)? {
@@ -122,10 +122,10 @@ pub(super) async fn administer(server: &Server, admin: &Credential) -> Result<Se
         .map_err(failed)?;
     let recovering = session.row("SELECT pg_is_in_recovery()", &[]).await;
     let recovering = recovering.map_err(|trouble| failed(trouble.failure()))?.get(0);
-    match (server.replica(), recovering) {
-        (None, true) => Err(failed(Failure::Standby)),
-        (Some(_), false) => Err(no_replica(server)),
-        (None, false) | (Some(_), true) => Ok(session),
+    match (server.is_replica(), recovering) {
+        (false, true) => Err(failed(Failure::Standby)),
+        (true, false) => Err(no_replica(server)),
+        (false, false) | (true, true) => Ok(session),
     }
 }
 

@@ -137,7 +137,7 @@ async fn follow(lab: Lab, version: u32) -> Result<()> {
     note("one").await?;
     arrived("one").await?;
 
-    replica.delay(seconds(3600)).await?;
+    replica.delay(Duration::from_hours(1)).await?;
     note("two").await?;
     tokio::time::sleep(seconds(1)).await;
     assert_eq!(notes().await?.as_deref(), Some("one"), "{version}: it is late");

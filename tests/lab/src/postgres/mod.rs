@@ -25,7 +25,7 @@ use crate::random;
 pub use options::PostgresOptions;
 pub use pair::{ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Stage};
 use replica::Copy;
-use server::Files;
+pub(crate) use server::{Files, USER, certificate};
 
 const PORT: u16 = 5432;
 const SUPERUSER: &str = "postgres";
@@ -89,7 +89,7 @@ async fn start(
             primary.superuser_password.clone()
         }
     };
-    let (certificate, key) = server::certificate(home, namespace.name(), &name, &address, &options.hosts)?;
+    let (certificate, key) = certificate(home, namespace.name(), &name, &address, &options.hosts)?;
     files.write("server.crt", &certificate)?;
     files.write("server.key", &key)?;
     files.write("superuser", &superuser_password)?;
@@ -176,13 +176,9 @@ impl Postgres {
         } else {
             SslMode::Disable
         });
-        let (client, connection) = config
-            .connect(tls(self.namespace.lab().ca_pem())?)
+        log_in(&config, self.namespace.lab().ca_pem())
             .await
-            .with_context(|| format!("cannot log in to {} as {user}", self.host()))?;
-        // Ends with its client.
-        tokio::spawn(connection);
-        Ok(client)
+            .with_context(|| format!("cannot log in to {} as {user}", self.host()))
     }
 
     /// Runs statements as superuser, and returns the rows that they gave.
@@ -287,6 +283,13 @@ impl Postgres {
         up.await
             .with_context(|| format!("the server's log is {}", log.display()))
     }
+}
+
+/// Logs in to a server that is certified by this authority, if at all. The connection ends with its client.
+pub(crate) async fn log_in(config: &tokio_postgres::Config, ca: &str) -> Result<Client> {
+    let (client, connection) = config.connect(tls(ca)?).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 /// Verifies servers by the lab's authority.

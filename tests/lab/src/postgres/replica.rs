@@ -139,9 +139,9 @@ impl Postgres {
             .connect_as(SUPERUSER, &self.superuser_password, "postgres")
             .await?;
         client.batch_execute(&format!("SELECT {begin}")).await?;
-        let without: String = OWN.iter().map(|own| format!(" --exclude='./{own}'")).collect();
+        let without = OWN.map(|own| format!("--exclude='./{own}'")).join(" ");
         // That files change while they are copied is no harm, and tar's status for it is 1.
-        let script = format!("/usr/bin/tar -C /data/cluster{without} -cf /server/{COPY} . || [ $? = 1 ]");
+        let script = format!("/usr/bin/tar -C /data/cluster {without} -cf /server/{COPY} . || [ $? = 1 ]");
         self.exec(&["/bin/sh", "-c", &script]).await?;
         let row = client
             .query_one(&format!("SELECT labelfile FROM {end}"), &[])

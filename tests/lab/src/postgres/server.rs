@@ -13,22 +13,22 @@ use crate::host::postgres::Installation;
 use crate::node::{IMAGE, database_authority};
 use crate::pods::{Mount, machine, volume_mounts, volumes};
 
-/// PostgreSQL refuses to run as root.
-const USER: u32 = 999;
+/// PostgreSQL and `PgBouncer` refuse to run as root.
+pub(crate) const USER: u32 = 999;
 
-/// The server's directory on the machine, which the pod sees as `/server`.
-pub(super) struct Files {
-    pub(super) dir: PathBuf,
+/// A server's directory on the machine, which the pod sees as `/server`.
+pub(crate) struct Files {
+    pub(crate) dir: PathBuf,
 }
 
 impl Files {
-    pub(super) fn create(dir: PathBuf) -> Result<Self> {
+    pub(crate) fn create(dir: PathBuf) -> Result<Self> {
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         own(&dir)?;
         Ok(Self { dir })
     }
 
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         // Moved into place: the server may be reading the former one.
         let (new, path) = (self.dir.join(format!("{name}.new")), self.dir.join(name));
         fs::write(&new, text).with_context(|| format!("cannot write {}", new.display()))?;
@@ -51,7 +51,7 @@ fn own(path: &Path) -> Result<()> {
 }
 
 /// A certificate for all names by which a Service is reached, and its key.
-pub(super) fn certificate(
+pub(crate) fn certificate(
     home: &crate::Home,
     namespace: &str,
     name: &str,
