@@ -170,6 +170,32 @@ fn refused_deliveries() -> Vec<(&'static str, Value, &'static str)> {
             }}}}),
             "should match",
         ),
+    ]
+}
+
+/// The same, of how the server is reached.
+fn refused_servers() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        (
+            "a CA without TLS",
+            json!({"spec": {"database": {"tls": {"mode": "Disable", "caRef": {"kind": "Secret", "name": "x"}}}}}),
+            "no meaning with tls.mode Disable",
+        ),
+        (
+            "a name without a certificate",
+            json!({"spec": {"database": {"tls": {"mode": "Disable", "serverName": "db.example"}}}}),
+            "no meaning with tls.mode Disable",
+        ),
+        (
+            "an unknown version of TLS",
+            json!({"spec": {"database": {"tls": {"minVersion": "TLSv1.1"}}}}),
+            "TLSv1.2",
+        ),
+        (
+            "a certificate that cannot be shown",
+            json!({"spec": {"database": {"tls": {"mode": "Disable"}, "admin": {"certificateRef": {"name": "x"}}}}}),
+            "admin.certificateRef needs tls.mode VerifyFull",
+        ),
         (
             "two administrators",
             json!({"spec": {"database": {"admin": {"awsSecret": {"secretId": "a", "region": "eu-central-1"}}}}}),
@@ -235,11 +261,6 @@ fn refusals() -> Vec<(&'static str, Value, &'static str)> {
             "a bad duration",
             json!({"spec": {"drain": {"quietFor": "soon"}}}),
             "should match",
-        ),
-        (
-            "a CA without TLS",
-            json!({"spec": {"database": {"tls": {"mode": "Disable", "caRef": {"kind": "Secret", "name": "x"}}}}}),
-            "no meaning with tls.mode Disable",
         ),
         (
             "equal keys",
@@ -317,11 +338,13 @@ fn the_api_server_refuses_what_a_rule_can_refuse() {
         let accepted = create(&lab, namespace.name(), &valid).await;
         assert!(accepted.is_ok(), "the valid one is accepted: {accepted:?}");
         let mut wrong = Vec::new();
-        for (what, change, reason) in refusals()
-            .into_iter()
-            .chain(refused_deliveries())
-            .chain(refused_endpoints())
-        {
+        let all = [
+            refusals(),
+            refused_deliveries(),
+            refused_servers(),
+            refused_endpoints(),
+        ];
+        for (what, change, reason) in all.into_iter().flatten() {
             let mut object = valid.clone();
             merge(&mut object, &change);
             match create(&lab, namespace.name(), &object).await {

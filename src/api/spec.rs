@@ -84,6 +84,10 @@ pub struct RotationPolicySpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.endpoints) || self.endpoints.all(e, e.host != self.host || e.port != self.port)", "an endpoint is another place than the primary, which is asked anyway"))]
+#[x_kube(validation = (
+    "!has(self.admin.certificateRef) || !has(self.tls) || self.tls.mode == 'VerifyFull'",
+    "admin.certificateRef needs tls.mode VerifyFull"
+))]
 pub struct DatabaseSpec {
     /// DNS name or address of the primary, where ALTER ROLE runs.
     #[schemars(length(min = 1, max = 253))]
@@ -134,6 +138,20 @@ pub struct AdminSpec {
     /// that RDS manages and rotates by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws_secret: Option<AwsSecretSpec>,
+    /// Certificate that the administrator shows to the server, for lines of `pg_hba.conf` with the method `cert` or
+    /// the option `clientcert`. The logins of the two users never show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_ref: Option<CertificateRef>,
+}
+
+/// Names a Secret of type `kubernetes.io/tls` in the policy's namespace: the certificate chain under `tls.crt`, its
+/// private key under `tls.key`, both in PEM form, as cert-manager writes them. Read again at each use.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// Names the administrator's Secret and the keys in it.
@@ -154,7 +172,10 @@ pub struct AdminSecretRef {
 /// Transport security. There is no silent fallback: what is asked for is what happens.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("self.mode == 'VerifyFull' || !has(self.caRef)", "tls.caRef has no meaning with tls.mode Disable"))]
+#[x_kube(validation = (
+    "self.mode == 'VerifyFull' || !(has(self.caRef) || has(self.serverName) || has(self.minVersion))",
+    "tls.caRef, tls.serverName and tls.minVersion have no meaning with tls.mode Disable"
+))]
 pub struct TlsSpec {
     /// `VerifyFull` checks the certificate chain and the host name; `Disable` sends everything in the clear.
     #[serde(default)]
@@ -162,6 +183,25 @@ pub struct TlsSpec {
     /// Certificate authority of the server, read again at each use; without it the system's roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<CaRef>,
+    /// Name that the server's certificate must be for, where it is not the one that leads to it: the host is an
+    /// Service of type `ExternalName`, a CNAME or an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub server_name: Option<String>,
+    /// Oldest version of TLS that is spoken; without it `TLSv1.2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_version: Option<TlsVersion>,
+}
+
+/// See [`TlsSpec::min_version`]; the values are those of PostgreSQL's `ssl_min_protocol_version`.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[serde(rename = "TLSv1.2")]
+    V1_2,
+    /// RFC 8446.
+    #[serde(rename = "TLSv1.3")]
+    V1_3,
 }
 
 /// See [`TlsSpec::mode`].

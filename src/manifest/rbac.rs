@@ -12,7 +12,7 @@ use kube::api::ObjectMeta;
 use super::yaml;
 use crate::api::spec::{CaKind, RestartMode};
 use crate::api::{OPERATOR_GROUP, RELOADER_LEASE, ROLLOUTS_GROUP, journal_name};
-use crate::policy::{Admin, Policy, Route, Tls};
+use crate::policy::{Admin, Policy, Route, Tls, Trust};
 
 /// One of External Secrets Operator's objects that are in no namespace. No policy names it: a `ClusterSecretStore` is named
 /// by the `ExternalSecret`, and the `ClusterExternalSecret` by what it made. So a person does, and gets no right to any
@@ -145,6 +145,9 @@ pub fn role(policy: &Policy) -> Role {
     if let Admin::Secret(keys) = &policy.database.admin {
         secrets.entry(keys.secret.as_str()).or_default().insert("get");
     }
+    if let Some(certificate) = &policy.database.admin_certificate {
+        secrets.entry(certificate.as_str()).or_default().insert("get");
+    }
     for console in policy
         .endpoints
         .iter()
@@ -156,14 +159,19 @@ pub fn role(policy: &Policy) -> Role {
     let mut maps = BTreeSet::new();
     let endpoints = policy.endpoints.iter().map(|endpoint| &endpoint.tls);
     for tls in [&policy.database.tls].into_iter().chain(endpoints) {
-        match tls {
-            Tls::VerifyFull(Some(ca)) if ca.kind == CaKind::Secret => {
+        let Tls::VerifyFull(Trust {
+            authority: Some(ca), ..
+        }) = tls
+        else {
+            continue;
+        };
+        match ca.kind {
+            CaKind::Secret => {
                 secrets.entry(&ca.name).or_default().insert("get");
             }
-            Tls::VerifyFull(Some(ca)) => {
+            CaKind::ConfigMap => {
                 maps.insert(ca.name.as_str());
             }
-            Tls::VerifyFull(None) | Tls::Disabled => {}
         }
     }
     rules.extend(maps.iter().map(|name| named("", "configmaps", name, &["get"])));
@@ -297,6 +305,21 @@ mod tests {
         asked["verbs"] = json!(["get", "patch"]);
         let listed = any(&["externalsecrets", "pushsecrets"], "list");
         assert_eq!(rules, [&asked, &listed, &any(&["secretstores"], "get")]);
+    }
+
+    #[test]
+    fn what_makes_a_server_trusted_is_read_by_name() {
+        let text = include_str!("../../deploy/examples/direct.yaml");
+        let mut object: Value = serde_saphyr::from_str(text).unwrap();
+        let database = &mut object["spec"]["database"];
+        database["tls"]["caRef"] = json!({"kind": "Secret", "name": "some-ca"});
+        database["admin"]["certificateRef"] = json!({"name": "admin-tls"});
+        let policy = Policy::parse(&serde_json::from_value(object).unwrap()).unwrap();
+        let rules = serde_json::to_value(role(&policy).rules).unwrap();
+        for name in ["some-ca", "admin-tls"] {
+            let read = json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": [name], "verbs": ["get"]});
+            assert!(rules.as_array().unwrap().contains(&read), "{name}: {rules}");
+        }
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use jiff::SignedDuration;
 
-use super::{Invalid, SecretKeyPair, Tls, duration, parse_tls, secret_name};
+use super::database::parse_tls;
+use super::{Invalid, SecretKeyPair, Tls, duration, secret_name};
 use crate::api::endpoint::{EndpointRole, EndpointSpec};
-use crate::api::spec::DatabaseSpec;
+use crate::api::spec::{DatabaseSpec, TlsSpec};
 
 /// A place besides the primary where applications log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,11 @@ pub(super) fn parse_soak(database: &DatabaseSpec) -> Result<SignedDuration, Inva
 /// All of them, in the order of the spec.
 pub(super) fn parse_endpoints(database: &DatabaseSpec) -> Result<Vec<Endpoint>, Invalid> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
+    // The primary's other name is not theirs.
+    let usual = TlsSpec {
+        server_name: None,
+        ..database.tls.clone()
+    };
     for spec in &database.endpoints {
         let EndpointSpec {
             name,
@@ -83,7 +89,7 @@ pub(super) fn parse_endpoints(database: &DatabaseSpec) -> Result<Vec<Endpoint>, 
             role: *role,
             host: host.clone(),
             port: *port,
-            tls: parse_tls(&format!("{field}.tls"), tls.as_ref().unwrap_or(&database.tls))?,
+            tls: parse_tls(&format!("{field}.tls"), tls.as_ref().unwrap_or(&usual))?,
             console: console.transpose()?,
         });
     }

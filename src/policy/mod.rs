@@ -1,5 +1,6 @@
 //! Meaning: the spec parsed once into types that cannot be wrong. After this nobody reads the spec.
 
+mod database;
 mod delivery;
 mod endpoint;
 pub mod password;
@@ -10,14 +11,15 @@ pub mod template;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
 use crate::api::spec::{
-    CaKind, CatchUp, OnActiveSessions, RestartMode, RetireMode, RotationPolicySpec, ScheduleSpec, TargetSpec,
-    TlsMode, TlsSpec,
+    CatchUp, OnActiveSessions, RestartMode, RetireMode, RotationPolicySpec, ScheduleSpec, TargetSpec,
 };
 use crate::api::{self, RotationPolicy};
+pub use database::{Admin, CaSource, Database, SecretKeyPair, Tls, Trust};
 pub use delivery::{Delivery, Route, StoredSecret};
 pub use endpoint::Endpoint;
 
-use delivery::{parse_delivery, parse_stored};
+use database::parse_database;
+use delivery::parse_delivery;
 use endpoint::{parse_endpoints, parse_soak};
 use password::Recipe;
 use schedule::Schedule;
@@ -88,65 +90,6 @@ impl Pair {
     pub fn contains(&self, user: &RoleName) -> bool {
         self.other(user).is_some()
     }
-}
-
-/// The primary server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Database {
-    /// DNS name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Database to log in to.
-    pub name: String,
-    /// Where the administrator's credential is.
-    pub admin: Admin,
-    /// Transport security.
-    pub tls: Tls,
-    /// What `current_user` must be after login.
-    pub effective_role: Option<RoleName>,
-    /// Statement that must succeed as the standby before the flip.
-    pub smoke_query: Option<String>,
-}
-
-/// Where the administrator's credential is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Admin {
-    /// In a Secret of the policy's namespace.
-    Secret(SecretKeyPair),
-    /// In the store.
-    Stored(StoredSecret),
-}
-
-/// A Secret with a user name under one key and a password under another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretKeyPair {
-    /// Name of the Secret.
-    pub secret: SecretName,
-    /// Key of the user name.
-    pub username_key: String,
-    /// Key of the password.
-    pub password_key: String,
-}
-
-/// Transport security, without a fallback.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tls {
-    /// Chain and host name are verified, against the named authority or the system's.
-    VerifyFull(Option<CaSource>),
-    /// In the clear.
-    Disabled,
-}
-
-/// Where a certificate authority is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CaSource {
-    /// Kind of the object.
-    pub kind: CaKind,
-    /// Name of the object.
-    pub name: String,
-    /// Key in it.
-    pub key: String,
 }
 
 /// Who restarts consumers, and how.
@@ -288,53 +231,6 @@ fn parse_pair(users: &[String]) -> Result<Pair, Invalid> {
         ));
     }
     Ok(Pair(role(first)?, role(second)?))
-}
-
-fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Invalid> {
-    let database = &spec.database;
-    let admin = match (&database.admin.secret_ref, &database.admin.aws_secret) {
-        (Some(secret), None) => Admin::Secret(SecretKeyPair {
-            secret: secret_name("database.admin.secretRef.name", &secret.name)?,
-            username_key: secret.username_key.clone(),
-            password_key: secret.password_key.clone(),
-        }),
-        (None, Some(stored)) => Admin::Stored(parse_stored("database.admin.awsSecret", stored)?),
-        (None, None) | (Some(_), Some(_)) => {
-            return Err(Invalid::new(
-                "database.admin",
-                "give exactly one of secretRef and awsSecret",
-            ));
-        }
-    };
-    Ok(Database {
-        host: database.host.clone(),
-        port: database.port,
-        name: database.name.clone(),
-        admin,
-        tls: parse_tls("database.tls", &database.tls)?,
-        effective_role: database
-            .effective_role
-            .as_deref()
-            .map(RoleName::new)
-            .transpose()
-            .map_err(|problem| Invalid::new("database.effectiveRole", problem))?,
-        smoke_query: database.smoke_query.clone(),
-    })
-}
-
-fn parse_tls(field: &str, tls: &TlsSpec) -> Result<Tls, Invalid> {
-    match (tls.mode, &tls.ca_ref) {
-        (TlsMode::VerifyFull, ca) => Ok(Tls::VerifyFull(ca.as_ref().map(|ca| CaSource {
-            kind: ca.kind,
-            name: ca.name.clone(),
-            key: ca.key.clone(),
-        }))),
-        (TlsMode::Disable, None) => Ok(Tls::Disabled),
-        (TlsMode::Disable, Some(_)) => Err(Invalid::new(
-            field,
-            "caRef has no meaning with mode Disable; remove one of the two",
-        )),
-    }
 }
 
 fn secret_name(field: &str, name: &str) -> Result<SecretName, Invalid> {

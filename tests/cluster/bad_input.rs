@@ -68,6 +68,11 @@ fn in_the_policy() -> Vec<Case> {
             &["no-ca", "kubectl"],
         ),
         (
+            "a missing certificate of the administrator",
+            json!({"database": {"admin": {"certificateRef": {"name": "no-certificate"}}}}),
+            &["no-certificate", "kubectl"],
+        ),
+        (
             "a database that is missing",
             json!({"database": {"name": "nodb"}}),
             &["nodb"],

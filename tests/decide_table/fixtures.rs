@@ -17,7 +17,7 @@ use tandem::machine::step::{Behind, Entry, Waiting};
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Phase, Query, Step};
 use tandem::policy::schedule::Schedule;
 use tandem::policy::target::{ConsumerKind, ConsumerRef, RoleName};
-use tandem::policy::{Endpoint, Policy, Route, StoredSecret, Tls};
+use tandem::policy::{Endpoint, Policy, Route, StoredSecret, Tls, Trust};
 
 /// Uid of the policy; its last part makes the jitter.
 pub(crate) const UID: &str = "8d0f3a52-4b0e-4f3e-9a55-00000000002a";
@@ -133,7 +133,7 @@ impl PolicyVerbs for Policy {
                 role: EndpointRole::Replica,
                 host: format!("{name}.example.com"),
                 port: 5432,
-                tls: Tls::VerifyFull(None),
+                tls: Tls::VerifyFull(Trust::default()),
                 console: None,
             })
             .into();

@@ -38,14 +38,14 @@ fn fm10_a_commit_that_comes_after_the_lease_is_refused_by_the_server_itself() {
         let pending = credential("app_b", "late");
         let verifier = Verifier::compute(&pending.password);
         let short = Change {
-            time_left: Duration::from_secs(2),
+            time_left: Duration::from_secs(5),
             ..change_of(&scene.b.user, &verifier)
         };
         let since = scene.stage.postgres.server_log()?.len();
         let new_in_log = || anyhow::Ok(scene.stage.postgres.server_log()?.split_off(since));
 
         // The one late enough for the server to give up the idle transaction.
-        let late = through(&scene, &["COMMIT"], Mishap::Late(Duration::from_millis(2_500))).await?;
+        let late = through(&scene, &["COMMIT"], Mishap::Late(Duration::from_millis(5_500))).await?;
         let outcome = change(&late, &scene.admin, short).await;
         assert!(matches!(outcome, Err(Error::TimedOut { .. })), "{outcome:?}");
         unchanged(&scene, &scene.b, &before).await?;
@@ -59,7 +59,7 @@ fn fm10_a_commit_that_comes_after_the_lease_is_refused_by_the_server_itself() {
         let slow = through(
             &scene,
             &["ALTER ROLE", "COMMIT"],
-            Mishap::Late(Duration::from_millis(1_400)),
+            Mishap::Late(Duration::from_millis(3_200)),
         )
         .await?;
         let outcome = change(&slow, &scene.admin, short).await;

@@ -4,35 +4,29 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tandem::api::endpoint::EndpointRole;
-use tandem::api::spec::CaKind;
 use tandem::effects::Outcome;
 use tandem::effects::postgres::{
     Credential, Server, Verifier, change, clients, pooler, pooler_findings, sessions, source,
 };
 use tandem::machine::endpoints::Door;
 use tandem::machine::facts::{Finding, Login};
-use tandem::policy::{CaSource, Endpoint, Tls};
+use tandem::policy::{Endpoint, Tls};
 use tandem_lab::{CONSOLE_SECRET, KnownBy, PgBouncer, PgBouncerOptions, PostgresOptions, eventually, run};
 
-use crate::scene::{Scene, change_of, credential, database};
+use crate::scene::{Scene, change_of, credential, described, trust};
 
 /// The endpoint `pgbouncer` at this pooler.
 fn endpoint(scene: &Scene, pooler: &PgBouncer) -> Server {
-    let source = CaSource {
-        kind: CaKind::ConfigMap,
-        name: "db-ca".into(),
-        key: "ca.crt".into(),
-    };
     let endpoint = Endpoint {
         name: "pgbouncer".into(),
         role: EndpointRole::Pooler,
         host: pooler.host(),
         port: pooler.port(),
-        tls: Tls::VerifyFull(Some(source)),
+        tls: Tls::VerifyFull(trust()),
         console: None,
     };
     let ca = scene.lab.ca_pem().as_bytes();
-    Server::endpoint(&database("db", 5432, "appdb", true), &endpoint, Some(ca)).unwrap()
+    Server::endpoint(&described("db", 5432, "appdb", true), &endpoint, Some(ca), None).unwrap()
 }
 
 async fn door(scene: &Scene, server: &Server, pending: &Credential) -> Door {

@@ -4,37 +4,31 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tandem::api::endpoint::EndpointRole;
-use tandem::api::spec::CaKind;
 use tandem::effects::Outcome;
 use tandem::effects::postgres::{
     Server, Source, Verifier, behind_name, change, replica, replica_findings, sessions, source, terminate,
 };
 use tandem::machine::endpoints::{Door, Lag};
 use tandem::machine::facts::Finding;
-use tandem::policy::{CaSource, Endpoint, Tls};
+use tandem::policy::{Endpoint, Tls};
 use tandem_lab::{Postgres, PostgresOptions, eventually, run};
 
-use crate::scene::{AMPLE, SMOKE, Scene, change_of, command, database, on_every_version};
+use crate::scene::{AMPLE, SMOKE, Scene, change_of, command, described, on_every_version, trust};
 
 const SOON: Duration = Duration::from_secs(15);
 
 /// The endpoint `reader` at this host.
 fn reader(scene: &Scene, host: &str) -> Server {
-    let source = CaSource {
-        kind: CaKind::ConfigMap,
-        name: "db-ca".into(),
-        key: "ca.crt".into(),
-    };
     let endpoint = Endpoint {
         name: "reader".into(),
         role: EndpointRole::Replica,
         host: host.into(),
         port: 5432,
-        tls: Tls::VerifyFull(Some(source)),
+        tls: Tls::VerifyFull(trust()),
         console: None,
     };
     let ca = scene.lab.ca_pem().as_bytes();
-    Server::endpoint(&database("db", 5432, "appdb", true), &endpoint, Some(ca)).unwrap()
+    Server::endpoint(&described("db", 5432, "appdb", true), &endpoint, Some(ca), None).unwrap()
 }
 
 impl Scene {

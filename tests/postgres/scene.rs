@@ -9,7 +9,7 @@ use tandem::effects::postgres::{Change, Credential, Server, Verifier, Wanted, lo
 use tandem::effects::{Error, Outcome};
 use tandem::machine::facts::{Finding, Login, Refused};
 use tandem::policy::target::{RoleName, SecretName};
-use tandem::policy::{Admin, CaSource, Database, Pair, SecretKeyPair, Tls};
+use tandem::policy::{Admin, CaSource, Database, Pair, SecretKeyPair, Tls, Trust};
 use tandem::sensitive::Sensitive;
 use tandem_lab::{Lab, PostgresOptions, Stage};
 
@@ -44,28 +44,40 @@ pub(crate) fn credential(user: &str, password: &str) -> Credential {
 }
 
 /// A server that is trusted by this authority, or that is spoken to in the clear.
-pub(crate) fn server(host: &str, port: u16, name: &str, ca: Option<&str>) -> Result<Server, Finding> {
-    Server::new(&database(host, port, name, ca.is_some()), ca.map(str::as_bytes))
+pub(crate) fn server(host: &str, port: u16, database: &str, ca: Option<&str>) -> Result<Server, Finding> {
+    Server::new(
+        &described(host, port, database, ca.is_some()),
+        ca.map(str::as_bytes),
+        None,
+    )
 }
 
-/// What a policy would say of that server.
-pub(crate) fn database(host: &str, port: u16, name: &str, tls: bool) -> Database {
-    let source = CaSource {
-        kind: CaKind::ConfigMap,
-        name: "db-ca".into(),
-        key: "ca.crt".into(),
-    };
+/// Trusted by an authority of its own, whatever the system's are.
+pub(crate) fn trust() -> Trust {
+    Trust {
+        authority: Some(CaSource {
+            kind: CaKind::ConfigMap,
+            name: "db-ca".into(),
+            key: "ca.crt".into(),
+        }),
+        ..Trust::default()
+    }
+}
+
+/// A server as a policy describes it.
+pub(crate) fn described(host: &str, port: u16, database: &str, tls: bool) -> Database {
     Database {
         host: host.into(),
         port,
-        name: name.into(),
+        name: database.into(),
         admin: Admin::Secret(SecretKeyPair {
             secret: SecretName::new("db-admin").unwrap(),
             username_key: "username".into(),
             password_key: "password".into(),
         }),
+        admin_certificate: None,
         tls: if tls {
-            Tls::VerifyFull(Some(source))
+            Tls::VerifyFull(trust())
         } else {
             Tls::Disabled
         },

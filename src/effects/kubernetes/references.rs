@@ -8,7 +8,7 @@ use super::secret::text;
 use crate::api::spec::CaKind;
 use crate::effects::Error;
 use crate::machine::facts::Finding;
-use crate::policy::{CaSource, SecretKeyPair, Tls};
+use crate::policy::{CaSource, Policy, SecretKeyPair, Tls, Trust};
 use crate::sensitive::Sensitive;
 
 /// Credential of the administrator.
@@ -20,9 +20,18 @@ pub struct Administrator {
     pub password: Sensitive,
 }
 
+/// Certificate of the administrator, in PEM form.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// Its chain.
+    pub chain: Vec<u8>,
+    /// Its private key.
+    pub key: Sensitive,
+}
+
 impl Cluster {
     /// The login of the administrator or of a console, as `whose` says in messages; a finding when it is not where the
-    /// policy says.
+    /// policy says. Who shows a certificate need not have a password.
     ///
     /// # Errors
     /// When the API server could not be asked, or does not allow it.
@@ -30,6 +39,7 @@ impl Cluster {
         &self,
         keys: &SecretKeyPair,
         whose: &str,
+        certified: bool,
     ) -> Result<Result<Administrator, Finding>, Error> {
         let secret: Option<Secret> = self.get(keys.secret.as_str()).await?;
         let absent = |problem: &str| {
@@ -49,12 +59,14 @@ impl Cluster {
             return Ok(Err(absent("does not exist")));
         };
         let user = text(&secret, &keys.username_key);
-        let password = text(&secret, &keys.password_key);
+        let password = text(&secret, &keys.password_key).or(certified.then_some(""));
         Ok(match (user, password) {
-            (Some(user), Some(password)) if !user.is_empty() && !password.is_empty() => Ok(Administrator {
-                user: user.to_owned(),
-                password: Sensitive::new(password.to_owned()),
-            }),
+            (Some(user), Some(password)) if !user.is_empty() && (certified || !password.is_empty()) => {
+                Ok(Administrator {
+                    user: user.to_owned(),
+                    password: Sensitive::new(password.to_owned()),
+                })
+            }
             (None, _) => Err(absent(&format!(
                 "has no text under the key {:?}",
                 keys.username_key
@@ -67,12 +79,51 @@ impl Cluster {
         })
     }
 
+    /// The certificate that the administrator shows; nothing when the policy names none.
+    ///
+    /// # Errors
+    /// When the API server could not be asked, or does not allow it.
+    pub async fn certificate(
+        &self,
+        policy: &Policy,
+    ) -> Result<Result<Option<ClientCertificate>, Finding>, Error> {
+        let Some(name) = &policy.database.admin_certificate else {
+            return Ok(Ok(None));
+        };
+        let secret: Option<Secret> = self.get(name.as_str()).await?;
+        let problem = match &secret {
+            None => "does not exist",
+            Some(secret) => match (text(secret, "tls.crt"), text(secret, "tls.key")) {
+                (Some(chain), Some(key)) => {
+                    return Ok(Ok(Some(ClientCertificate {
+                        chain: chain.as_bytes().to_vec(),
+                        key: Sensitive::new(key.to_owned()),
+                    })));
+                }
+                (None, _) => "has no text under the key tls.crt",
+                (Some(_), None) => "has no text under the key tls.key",
+            },
+        };
+        Ok(Err(finding(
+            "ClientCertificateUnusable",
+            format!(
+                "{} with the administrator's certificate {problem}. Mend it with: kubectl -n {} create secret tls {name} --cert=admin.crt --key=admin.key --dry-run=client -o yaml | kubectl apply -f -",
+                self.named("Secret", name.as_str()),
+                self.namespace,
+            ),
+        )))
+    }
+
     /// The certificate authority in PEM form; nothing when the policy names none.
     ///
     /// # Errors
     /// When the API server could not be asked, or does not allow it.
     pub async fn authority(&self, tls: &Tls) -> Result<Result<Option<Vec<u8>>, Finding>, Error> {
-        let Tls::VerifyFull(Some(source)) = tls else {
+        let Tls::VerifyFull(Trust {
+            authority: Some(source),
+            ..
+        }) = tls
+        else {
             return Ok(Ok(None));
         };
         let CaSource { kind, name, key } = source;

@@ -5,7 +5,7 @@ use futures::future::join_all;
 use super::Live;
 use crate::api::endpoint::EndpointRole;
 use crate::effects::Error;
-use crate::effects::postgres::{self, Credential, Server, Wanted};
+use crate::effects::postgres::{self, Credential, Server, Shown, Wanted};
 use crate::machine::endpoints::{Door, EndpointSeen};
 use crate::machine::facts::{Finding, Laggard};
 use crate::policy::target::RoleName;
@@ -139,7 +139,7 @@ impl Live<'_> {
             return Ok(Ok(None));
         };
         let whose = format!("the console of endpoint {}", endpoint.name);
-        let login = self.cluster.administrator(keys, &whose).await?;
+        let login = self.cluster.administrator(keys, &whose, false).await?;
         Ok(login.and_then(|login| match RoleName::new(&login.user) {
             Ok(user) => Ok(Some(Credential {
                 user,
@@ -183,9 +183,23 @@ impl Live<'_> {
         admin: &RoleName,
     ) -> Result<Vec<(&'a Endpoint, Result<Vec<Server>, Finding>)>, Error> {
         let mut all = Vec::new();
+        if policy.endpoints.is_empty() {
+            return Ok(all);
+        }
+        let certificate = match self.cluster.certificate(policy).await? {
+            Ok(certificate) => certificate,
+            Err(finding) => {
+                let refused = |endpoint| (endpoint, Err(finding.clone()));
+                return Ok(policy.endpoints.iter().map(refused).collect());
+            }
+        };
+        let shown = certificate.as_ref().map(|certificate| Shown {
+            chain: &certificate.chain,
+            key: &certificate.key,
+        });
         for endpoint in &policy.endpoints {
             let servers = match self.cluster.authority(&endpoint.tls).await? {
-                Ok(ca) => match Server::endpoint(&policy.database, endpoint, ca.as_deref()) {
+                Ok(ca) => match Server::endpoint(&policy.database, endpoint, ca.as_deref(), shown) {
                     Ok(server) => postgres::behind_name(&server, admin).await,
                     Err(finding) => Err(finding),
                 },

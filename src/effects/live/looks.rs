@@ -9,7 +9,7 @@ use super::endpoints::sessions_at;
 use crate::api;
 use crate::effects::kubernetes::reloader::Content;
 use crate::effects::kubernetes::secret::AppSecret;
-use crate::effects::postgres::{self, Credential, Server, Wanted};
+use crate::effects::postgres::{self, Credential, Server, Shown, Wanted};
 use crate::effects::store::{Document, Store as _, rotation_of};
 use crate::effects::{Error, World as _, neighbours};
 use crate::machine::facts::{
@@ -79,7 +79,15 @@ impl Live<'_> {
             Ok(ca) => ca,
             Err(finding) => return Ok(Err(finding)),
         };
-        Ok(Server::new(&policy.database, ca.as_deref()))
+        let certificate = match self.cluster.certificate(policy).await? {
+            Ok(certificate) => certificate,
+            Err(finding) => return Ok(Err(finding)),
+        };
+        let shown = certificate.as_ref().map(|certificate| Shown {
+            chain: &certificate.chain,
+            key: &certificate.key,
+        });
+        Ok(Server::new(&policy.database, ca.as_deref(), shown))
     }
 
     /// The server and its administrator, or why one of them cannot be had.
@@ -92,7 +100,12 @@ impl Live<'_> {
             Err(finding) => return Ok(Err(finding)),
         };
         let admin = match &policy.database.admin {
-            Admin::Secret(keys) => self.cluster.administrator(keys, "the administrator").await?,
+            Admin::Secret(keys) => {
+                let certified = policy.database.admin_certificate.is_some();
+                self.cluster
+                    .administrator(keys, "the administrator", certified)
+                    .await?
+            }
             Admin::Stored(source) => self.hands.stores.administrator(source).await?,
         };
         Ok(admin.and_then(|admin| match RoleName::new(&admin.user) {

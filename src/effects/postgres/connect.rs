@@ -82,7 +82,7 @@ impl Session {
         for address in addresses(server, until).await? {
             let mut config = config(server, credential, purpose);
             config.hostaddr(address);
-            failure = match timeout_at(until, connect(server, &config)).await {
+            failure = match timeout_at(until, connect(server, purpose, &config)).await {
                 Err(_) => return Err(no_answer),
                 Ok(Ok(session)) => {
                     return Ok(Self {
@@ -255,7 +255,8 @@ fn config(server: &Server, credential: &Credential, purpose: Purpose) -> Config 
         Purpose::Pooled => {}
     }
     config
-        .host(server.host())
+        // With an address beside it, this is only the name that the certificate must be for.
+        .host(server.name())
         .port(server.port())
         .dbname(server.database())
         .user(credential.user.as_str())
@@ -281,16 +282,22 @@ fn config(server: &Server, credential: &Credential, purpose: Purpose) -> Config 
 /// Required wherever both ends can do it: it proves that the endpoint is the server that keeps the verifier, neither
 /// somebody with a certificate of the same authority nor a line `trust` in `pg_hba.conf`, and it refuses to send the
 /// password in the clear. The price: roles with MD5 passwords, `pg_hba.conf` method `password`, and servers with
-/// Ed25519 or RSA-PSS certificates are refused, with a finding that says so.
+/// Ed25519 or RSA-PSS certificates are refused, with a finding that says so. Nor can an administrator be bound who shows
+/// a certificate: the server may ask for no password then, and TLS itself has proven both ends to each other.
 fn binding(server: &Server, purpose: Purpose) -> ChannelBinding {
     match purpose {
+        Purpose::Administer if server.knows_the_administrator() => ChannelBinding::Prefer,
         Purpose::Administer | Purpose::Prove if server.verifies() => ChannelBinding::Require,
         Purpose::Administer | Purpose::Prove | Purpose::Check | Purpose::Pooled => ChannelBinding::Prefer,
     }
 }
 
-async fn connect(server: &Server, config: &Config) -> Result<Session, Error> {
-    match server.tls() {
+async fn connect(server: &Server, purpose: Purpose, config: &Config) -> Result<Session, Error> {
+    let tls = match purpose {
+        Purpose::Administer => server.admin_tls(),
+        Purpose::Prove | Purpose::Check | Purpose::Pooled => server.tls(),
+    };
+    match tls {
         Some(tls) => config
             .connect(tls.clone())
             .await

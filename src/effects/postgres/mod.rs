@@ -41,6 +41,6 @@ pub use probe::{login, previous};
 pub use replicas::{Source, behind_name, replica, replica_findings, source};
 pub use roles::{Change, change};
 pub use room::room;
-pub use server::{Credential, Server};
+pub use server::{Credential, Server, Shown};
 pub use sessions::{sessions, terminate};
 pub use verifier::{Malformed, Verifier};

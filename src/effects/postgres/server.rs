@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -15,7 +16,7 @@ use crate::api::endpoint::EndpointRole;
 use crate::api::spec::CaKind;
 use crate::machine::facts::Finding;
 use crate::policy::target::RoleName;
-use crate::policy::{CaSource, Database, Endpoint, Tls};
+use crate::policy::{CaSource, Database, Endpoint, Tls, Trust};
 use crate::sensitive::Sensitive;
 
 /// A user and its password.
@@ -25,6 +26,15 @@ pub struct Credential {
     pub user: RoleName,
     /// Its password.
     pub password: Sensitive,
+}
+
+/// The certificate that the administrator shows, in PEM form.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Its chain, the administrator's own first.
+    pub chain: &'a [u8],
+    /// Its private key.
+    pub key: &'a Sensitive,
 }
 
 /// What is expected to answer.
@@ -45,9 +55,13 @@ pub struct Server {
     host: String,
     /// The one address that is meant, where the name leads to several servers.
     address: Option<IpAddr>,
+    /// The name that the certificate must be for.
+    name: String,
     port: u16,
     database: String,
     tls: Option<MakeRustlsConnect>,
+    /// The administrator's, when it shows a certificate of its own.
+    admin_tls: Option<MakeRustlsConnect>,
 }
 
 impl fmt::Debug for Server {
@@ -59,21 +73,20 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server as the policy describes it. `ca_pem` is what stands under [`CaSource::key`], read just now, so that a
-    /// renewed authority counts from the next connection on; it is not looked at when the policy names none.
+    /// A server as the policy describes it. `ca_pem` is what stands under [`CaSource::key`], and `shown` what the Secret
+    /// of the administrator's certificate holds, both read just now, so that a renewed one counts from the next
+    /// connection on; they are not looked at when the policy names none.
     ///
     /// # Errors
     /// A finding, when no server could be trusted: with that, nobody would learn at noon why the night's rotation will
     /// fail.
-    pub fn new(database: &Database, ca_pem: Option<&[u8]>) -> Result<Self, Finding> {
-        let Database {
-            host,
-            port,
-            tls,
-            name,
-            ..
-        } = database;
-        Self::of(Place::Primary, (host, *port), tls, name, ca_pem)
+    pub fn new(
+        database: &Database,
+        ca_pem: Option<&[u8]>,
+        shown: Option<Shown<'_>>,
+    ) -> Result<Self, Finding> {
+        let Database { host, port, tls, .. } = database;
+        Self::of(Place::Primary, (host, *port), tls, database, ca_pem, shown)
     }
 
     /// What is behind an endpoint, in the same way.
@@ -84,6 +97,7 @@ impl Server {
         database: &Database,
         endpoint: &Endpoint,
         ca_pem: Option<&[u8]>,
+        shown: Option<Shown<'_>>,
     ) -> Result<Self, Finding> {
         let Endpoint {
             name,
@@ -97,32 +111,45 @@ impl Server {
             EndpointRole::Replica => Place::Replica(name.clone()),
             EndpointRole::Pooler => Place::Pooler(name.clone()),
         };
-        Self::of(place, (host, *port), tls, &database.name, ca_pem)
+        Self::of(place, (host, *port), tls, database, ca_pem, shown)
     }
 
     fn of(
         place: Place,
         (host, port): (&str, u16),
         tls: &Tls,
-        database: &str,
+        database: &Database,
         ca_pem: Option<&[u8]>,
+        shown: Option<Shown<'_>>,
     ) -> Result<Self, Finding> {
         let mut server = Self {
             place,
             host: host.to_owned(),
             address: None,
+            name: host.to_owned(),
             port,
-            database: database.to_owned(),
+            database: database.name.clone(),
             tls: None,
+            admin_tls: None,
         };
-        if let Tls::VerifyFull(source) = tls {
+        if let Tls::VerifyFull(trust) = tls {
             let field = server.field();
-            certifiable(&field, host)?;
-            let roots = match source {
+            if let Some(name) = &trust.server_name {
+                server.name.clone_from(name);
+            }
+            certifiable(&field, trust, &server.name)?;
+            let roots = Arc::new(match &trust.authority {
                 Some(source) => named_roots(&field, source, ca_pem)?,
                 None => system_roots(&field)?,
-            };
-            server.tls = Some(connector(roots)?);
+            });
+            server.tls = Some(connector(trust, &roots, None)?);
+            if let Some(secret) = &database.admin_certificate {
+                let identity = shown
+                    .ok_or("it is not there")
+                    .and_then(own)
+                    .map_err(|why| useless(secret.as_str(), why))?;
+                server.admin_tls = Some(connector(trust, &roots, Some((secret.as_str(), identity)))?);
+            }
         }
         Ok(server)
     }
@@ -190,6 +217,11 @@ impl Server {
         &self.host
     }
 
+    /// The name that its certificate must be for.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn port(&self) -> u16 {
         self.port
     }
@@ -203,8 +235,19 @@ impl Server {
         self.tls.is_some()
     }
 
+    /// Whether the administrator shows a certificate.
+    pub(super) fn knows_the_administrator(&self) -> bool {
+        self.admin_tls.is_some()
+    }
+
+    /// For the logins of the two users.
     pub(super) fn tls(&self) -> Option<&MakeRustlsConnect> {
         self.tls.as_ref()
+    }
+
+    /// For the administrator's.
+    pub(super) fn admin_tls(&self) -> Option<&MakeRustlsConnect> {
+        self.admin_tls.as_ref().or(self.tls.as_ref())
     }
 }
 
@@ -216,13 +259,15 @@ fn joined(host: &str, port: u16) -> String {
     }
 }
 
-fn certifiable(field: &str, host: &str) -> Result<(), Finding> {
-    ServerName::try_from(host).map(|_| ()).map_err(|_| {
+fn certifiable(field: &str, trust: &Trust, name: &str) -> Result<(), Finding> {
+    let field = match trust.server_name {
+        Some(_) => format!("{field}.tls.serverName"),
+        None => format!("{field}.host"),
+    };
+    ServerName::try_from(name).map(|_| ()).map_err(|_| {
         blocker(
             "HostNotCertifiable",
-            format!(
-                "{field}.host {host:?} is neither a DNS name nor an address, so no certificate can be for it"
-            ),
+            format!("{field} {name:?} is neither a DNS name nor an address, so no certificate can be for it"),
         )
     })
 }
@@ -271,11 +316,49 @@ fn system_roots(field: &str) -> Result<RootCertStore, Finding> {
     Ok(roots)
 }
 
-fn connector(roots: RootCertStore) -> Result<MakeRustlsConnect, Finding> {
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
+/// A certificate chain and its key.
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn own(shown: Shown<'_>) -> Result<Identity, &'static str> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(shown.chain)
+        .collect::<Result<_, _>>()
+        .map_err(|_| "tls.crt is not in PEM form")?;
+    if chain.is_empty() {
+        return Err("tls.crt has no BEGIN CERTIFICATE");
+    }
+    let key = PrivateKeyDer::from_pem_slice(shown.key.expose().as_bytes())
+        .map_err(|_| "tls.key is no private key in PEM form")?;
+    Ok((chain, key))
+}
+
+fn useless(secret: &str, why: &str) -> Finding {
+    blocker(
+        "ClientCertificateUnusable",
+        format!(
+            "Secret {secret} (spec.database.admin.certificateRef) holds no certificate that the administrator could show: {why}; put both in anew: kubectl create secret tls {secret} --cert=admin.crt --key=admin.key --dry-run=client -o yaml | kubectl apply -f -"
+        ),
+    )
+}
+
+fn connector(
+    trust: &Trust,
+    roots: &Arc<RootCertStore>,
+    identity: Option<(&str, Identity)>,
+) -> Result<MakeRustlsConnect, Finding> {
+    let versions: &[_] = if trust.only_tls13 {
+        &[&TLS13]
+    } else {
+        &[&TLS13, &TLS12]
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(versions)
         .map_err(|error| blocker("TlsUnavailable", format!("this build cannot do TLS: {error}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(Arc::clone(roots));
+    let config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((secret, (chain, key))) => builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| useless(secret, &error.to_string()))?,
+    };
     Ok(MakeRustlsConnect::new(config))
 }

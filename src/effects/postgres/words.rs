@@ -111,7 +111,7 @@ impl Failure {
     )]
     pub fn finding(&self, server: &Server, user: &RoleName) -> Finding {
         let at = server.at();
-        let host = server.host();
+        let (host, name) = (server.host(), server.name());
         let field = server.field();
         let database = escape_identifier(server.database());
         let role = quoted(user);
@@ -144,7 +144,7 @@ impl Failure {
             Self::Tls(why) => (
                 "TlsFailed",
                 format!(
-                    "no trusted connection to {at}: {why}. Nothing was sent. Compare the server's certificate with {field}.tls.caRef and {field}.host: openssl s_client -starttls postgres -connect {} -showcerts",
+                    "no trusted connection to {at}: {why}. Nothing was sent. Compare the server's certificate with {field}.tls.caRef and the name {name}: openssl s_client -starttls postgres -connect {} -servername {name} -showcerts",
                     server.target()
                 ),
             ),
@@ -167,7 +167,7 @@ impl Failure {
             Self::HbaRejected => (
                 "HbaRejected",
                 format!(
-                    "pg_hba.conf of {at} does not let {role} in from where Tandem runs; {}",
+                    "pg_hba.conf of {at} does not let {role} in from where Tandem runs, or asks for a certificate (spec.database.admin.certificateRef); {}",
                     run(
                         "SELECT line_number, type, database, user_name, address, auth_method, error FROM pg_hba_file_rules"
                     )
@@ -312,11 +312,12 @@ mod tests {
             port: 5432,
             name: database.into(),
             admin: Admin::Secret(admin),
+            admin_certificate: None,
             tls: Tls::Disabled,
             effective_role: None,
             smoke_query: None,
         };
-        Server::new(&database, None).unwrap()
+        Server::new(&database, None, None).unwrap()
     }
 
     #[test]
