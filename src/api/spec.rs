@@ -11,6 +11,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::EndpointSpec;
 use super::status::RotationPolicyStatus;
 
 /// Rotates the password of one application by alternating between two PostgreSQL users: while one serves, the
@@ -84,6 +85,7 @@ pub struct RotationPolicySpec {
 /// The primary server and how Tandem reaches it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.endpoints) || self.endpoints.all(e, e.host != self.host || e.port != self.port)", "an endpoint is another place than the primary, which is asked anyway"))]
 #[x_kube(validation = (
     "!has(self.admin.certificateRef) || !has(self.tls) || self.tls.mode == 'VerifyFull'",
     "admin.certificateRef needs tls.mode VerifyFull"
@@ -108,6 +110,11 @@ pub struct DatabaseSpec {
     /// Transport security of every connection Tandem makes.
     #[serde(default)]
     pub tls: TlsSpec,
+
+    /// Everywhere else that the applications log in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub endpoints: Vec<EndpointSpec>,
 
     /// Role that `current_user` must be after login, for pairs whose members `SET role` to a shared owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -594,7 +601,7 @@ impl Default for RetireSpec {
     }
 }
 
-fn default_port() -> u16 {
+pub(super) fn default_port() -> u16 {
     5432
 }
 fn default_length() -> u8 {

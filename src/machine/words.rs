@@ -1,5 +1,6 @@
 //! Sentences for the person on call: what happened, to which object, and the next command to type.
 
+use super::endpoints;
 use super::place::{Shared, Taken};
 use super::step::{Behind, Crowded, NoWayBack, Waiting};
 use crate::api::spec::TargetKind;
@@ -104,6 +105,22 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                 policy.database.host,
                 policy.database.port,
                 journal_name(name)
+            ),
+        ),
+        Waiting::Replay { behind, overdue } => (
+            if *overdue {
+                "ReplicaOverdue"
+            } else {
+                "WaitingForReplica"
+            },
+            if *overdue {
+                Weight::Stalled
+            } else {
+                Weight::Progress
+            },
+            format!(
+                "both credentials stay valid until every endpoint takes the new password: {}",
+                endpoints::behind_words(behind)
             ),
         ),
         Waiting::PasswordsRejected(finding) => (
@@ -240,7 +257,12 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                             l.count
                         );
                     }
-                    format!("{} of {application} from {from}", l.count)
+                    let at = l
+                        .endpoint
+                        .as_ref()
+                        .map(|endpoint| format!(" at endpoint {endpoint}"))
+                        .unwrap_or_default();
+                    format!("{} of {application} from {from}{at}", l.count)
                 })
                 .collect();
             (

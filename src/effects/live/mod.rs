@@ -1,5 +1,6 @@
 //! The real world: puts the adapters together, and wraps every write in the same fence.
 
+mod endpoints;
 mod guards;
 mod looks;
 mod unsettled;
@@ -153,6 +154,7 @@ impl World for Live<'_> {
             Query::Place => Seen::Place(self.stand.ask(policy, self.now())),
             Query::Preflight => Seen::Preflight(self.preflight(policy).await?),
             Query::Pending => Seen::Pending(self.pending_login(policy).await?),
+            Query::Endpoints => Seen::Endpoints(self.endpoints(policy).await?),
             Query::Previous => Seen::Previous(self.previous_login(policy).await?),
             Query::Consumers => Seen::Consumers(self.consumers(policy).await?),
             Query::Room => Seen::Room(self.room(policy).await?),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Live;
 use super::guards::Purpose;
 use super::looks::credential;
@@ -90,10 +92,7 @@ impl Live<'_> {
                 }
                 self.cluster.restart(consumer, uid, &key, &mark).await
             }
-            Action::Terminate { user } => match self.administered(policy).await? {
-                Ok((server, admin)) => postgres::terminate(&server, &admin, user, left).await,
-                Err(finding) => Ok(Outcome::Refused(Refused::Otherwise(finding))),
-            },
+            Action::Terminate { user } => self.terminate(policy, user, left).await,
             Action::Retire { user, mode } => self.retire(policy, user, *mode, left).await,
         }
     }
@@ -260,6 +259,29 @@ impl Live<'_> {
         let login = (mode == RetireMode::NoLogin).then_some(false);
         self.change(policy, user, &material.retiring_verifier, login, rotation, left)
             .await
+    }
+
+    /// Everywhere, one server after the other: which of them were reached before a failure makes no difference, for
+    /// whoever is left is counted again.
+    async fn terminate(&self, policy: &Policy, user: &RoleName, left: Duration) -> Result<Outcome, Error> {
+        let until = Instant::now() + left;
+        let refused = |finding| Ok(Outcome::Refused(Refused::Otherwise(finding)));
+        let (primary, admin) = match self.administered(policy).await? {
+            Ok(both) => both,
+            Err(finding) => return refused(finding),
+        };
+        let servers = match self.everywhere(policy, primary, &admin.user).await? {
+            Ok(servers) => servers,
+            Err(finding) => return refused(finding),
+        };
+        for server in &servers {
+            let left = until.saturating_duration_since(Instant::now());
+            match postgres::terminate(server, &admin, user, left).await? {
+                Outcome::Done => {}
+                refused @ Outcome::Refused(_) => return Ok(refused),
+            }
+        }
+        Ok(Outcome::Done)
     }
 
     async fn change(
