@@ -24,6 +24,7 @@ use sim::explore::{Explored, awake, explore};
 use sim::hands::{Point, take};
 use sim::happy::{HAPPY_WRITES, HAPPY_WRITES_THROUGH_A_STORE};
 use sim::mutants::MUTANTS;
+use sim::reader::READER_MUTANTS;
 use sim::reloader::RELOADER_MUTANTS;
 use sim::roll_back_mutants::ROLL_BACK_MUTANTS;
 use sim::start::{fresh, starts, through_a_store};
@@ -45,6 +46,7 @@ fn every_write_and_every_fault_ends_with_everybody_logged_in() {
                 let fails = start.cluster.workloads.iter().any(|set| set.rejects.is_some());
                 let large = start.cluster.source.is_some()
                     || start.cluster.reloader.is_some()
+                    || start.database.reader.is_some()
                     || start.abortable
                     || fails;
                 let budget = if large { LARGE_BUDGET } else { BUDGET };
@@ -75,6 +77,7 @@ fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
         (World::Plain, &ROLL_BACK_MUTANTS),
         (World::Store, &STORE_MUTANTS),
         (World::Reloader, &RELOADER_MUTANTS),
+        (World::Reader, &READER_MUTANTS),
     ];
     let each = all
         .iter()
@@ -108,6 +111,7 @@ enum World {
     Plain,
     Store,
     Reloader,
+    Reader,
 }
 
 impl World {
@@ -116,6 +120,7 @@ impl World {
         match (&cluster.source, &cluster.reloader) {
             (Some(_), _) => Self::Store,
             (None, Some(_)) => Self::Reloader,
+            (None, None) if state.database.reader.is_some() => Self::Reader,
             (None, None) => Self::Plain,
         }
     }

@@ -212,6 +212,9 @@ impl Pass<'_> {
     }
 
     fn retire(&self) -> Decision {
+        if let Some(stop) = self.endpoints(Phase::Drained) {
+            return stop;
+        }
         // The active credential was proven in this very pass: never retire one user unless the other works now.
         let user = self.rotation.retiring.clone();
         Decision::act(

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::endpoints::EndpointSeen;
 use super::journal::Landing;
+use super::place::Place;
 use super::step::{Action, Entry};
 use crate::policy::target::{ConsumerRef, RoleName};
 
@@ -20,10 +22,14 @@ pub struct Facts {
     pub store: Option<StoreSeen>,
     /// The operator that brings it from there into the application Secret.
     pub operator: Option<OperatorSeen>,
+    /// Whether a rotation may begin, beside those of other policies.
+    pub place: Option<Place>,
     /// What preflight found.
     pub preflight: Option<Preflight>,
     /// Login with the pending credential.
     pub pending: Option<Login>,
+    /// Login with the pending credential at each endpoint.
+    pub endpoints: Option<Vec<EndpointSeen>>,
     /// Login with the retiring user's last password.
     pub previous: Option<Previous>,
     /// The workloads and pods that use the credential.
@@ -283,6 +289,8 @@ pub struct Laggard {
     pub client_address: String,
     /// Pod behind the address, with its workload; empty when there is none.
     pub pod: String,
+    /// Endpoint that it is at; none for the primary.
+    pub endpoint: Option<String>,
     /// How many.
     pub count: u32,
 }

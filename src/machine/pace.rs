@@ -16,6 +16,14 @@ const RELOADER: SignedDuration = SignedDuration::from_secs(10);
 /// And for each of its writes: twice what it takes.
 const RELOADER_WRITE: SignedDuration = SignedDuration::from_millis(400);
 
+/// How long a replica may take before somebody should look.
+const REPLAY: SignedDuration = SignedDuration::from_mins(10);
+
+/// Whether a replica takes too long.
+pub(super) fn late(elapsed: SignedDuration) -> bool {
+    elapsed > REPLAY
+}
+
 /// The longer it has taken, the longer.
 pub(super) fn pace(elapsed: SignedDuration) -> SignedDuration {
     if elapsed < SignedDuration::from_mins(1) {

@@ -2,9 +2,11 @@
 
 use jiff::Timestamp;
 
+use super::endpoints::Lag;
 use super::facts::{Finding, Laggard, Limit, Restarter};
 use super::journal::Journal;
 use super::phase::Phase;
+use super::place::Taken;
 use crate::api::spec::RetireMode;
 use crate::policy::target::{ConsumerRef, RoleName};
 
@@ -64,10 +66,14 @@ pub enum Query {
     Store,
     /// Can the operator be asked to sync, and has it been?
     Operator,
+    /// May a rotation begin, beside those of other policies?
+    Place,
     /// Is everything there that a rotation will need?
     Preflight,
     /// Does the pending credential log in?
     Pending,
+    /// Does the pending credential log in at every other endpoint?
+    Endpoints,
     /// Does the retiring user's last password still log in?
     Previous,
     /// Which pods use the credential, and which of them are old?
@@ -124,7 +130,8 @@ pub enum Action {
         /// In whose form: with the rotation id, or as Reloader, in whose stead it is made, would have done it.
         form: Restarter,
     },
-    /// End the sessions of the retiring user.
+    /// End the sessions of the retiring user, on the primary and on every replica. Some of them ended and others not is
+    /// the same as none: they are counted again.
     Terminate {
         /// The retiring user.
         user: RoleName,
@@ -206,6 +213,10 @@ pub enum Waiting {
     Preflight(Vec<Finding>),
     /// The schedule's window is closed until then.
     Window(Timestamp),
+    /// As many rotations as may be are under way.
+    Place(Taken),
+    /// The journals of so many policies, which may have rotations under way.
+    Journals(usize),
     /// A login or a write was refused, or could not be tried.
     Refused(Finding),
     /// The password was set and still does not log in.
@@ -216,6 +227,13 @@ pub enum Waiting {
         expected: String,
         /// System identifier found.
         found: String,
+    },
+    /// Replicas that have not replayed the change of the password.
+    Replay {
+        /// Which ones, and how far they are.
+        behind: Vec<Lag>,
+        /// It takes long.
+        overdue: bool,
     },
     /// Every password that was tried is against the server's policy.
     PasswordsRejected(Finding),

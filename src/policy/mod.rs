@@ -2,6 +2,7 @@
 
 mod database;
 mod delivery;
+mod endpoint;
 pub mod password;
 pub mod schedule;
 pub mod target;
@@ -16,9 +17,11 @@ use crate::api::spec::{
 use crate::api::{self, RotationPolicy};
 pub use database::{Admin, CaSource, Database, SecretKeyPair, Tls, Trust};
 pub use delivery::{Delivery, Route, StoredSecret};
+pub use endpoint::Endpoint;
 
 use database::parse_database;
 use delivery::parse_delivery;
+use endpoint::{parse_endpoints, parse_soak};
 use password::Recipe;
 use schedule::Schedule;
 use target::{RoleName, SecretName, Target};
@@ -48,6 +51,8 @@ pub struct Policy {
     pub pair: Pair,
     /// The server.
     pub database: Database,
+    /// Everywhere else that applications log in.
+    pub endpoints: Vec<Endpoint>,
     /// What generated passwords look like.
     pub password: Recipe,
     /// The application Secret.
@@ -185,6 +190,7 @@ impl Policy {
             abort: asked(api::ABORT),
             pair: parse_pair(&spec.users)?,
             database: parse_database(spec)?,
+            endpoints: parse_endpoints(&spec.database)?,
             password: Recipe::new(spec.password.length, spec.password.symbols)
                 .map_err(|problem| Invalid::new("password.length", problem))?,
             delivery: parse_delivery(&spec.delivery)?,
@@ -202,7 +208,9 @@ impl Policy {
                 on_failure: spec.restart.on_failure,
             },
             drain: Drain {
-                quiet_for: duration("drain.quietFor", &spec.drain.quiet_for)?,
+                // Where nobody can say whom a pooler holds, only time can.
+                quiet_for: duration("drain.quietFor", &spec.drain.quiet_for)?
+                    .max(parse_soak(&spec.database)?),
                 timeout: duration("drain.timeout", &spec.drain.timeout)?,
                 on_active: spec.drain.on_active_sessions,
             },

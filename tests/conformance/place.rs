@@ -169,8 +169,10 @@ impl<P: Place> Side<P> {
                 | Seen::Store(_)
                 | Seen::Operator(_)
                 | Seen::Pending(_)
+                | Seen::Endpoints(_)
                 | Seen::Previous(_)
                 | Seen::Room(_)
+                | Seen::Place(_)
                 | Seen::Sessions(_),
             )
             | Err(_) => {}

@@ -5,17 +5,20 @@ use std::fmt::Display;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tandem::api::RotationPolicy;
+use tandem::api::endpoint::EndpointRole;
 use tandem::api::spec::{OnActiveSessions, OnFailure, RestartMode, RetireMode, TargetKind};
+use tandem::machine::endpoints::{Door, EndpointSeen};
 use tandem::machine::facts::{
     Asked, Consumer, Delivered, Failing, Finding, Identity, Laggard, Login, OperatorSeen, Preflight,
     Previous, Quiet, Refused, Restarter, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::journal::{Finished, Landing, Rotation, ScheduleMark, Trigger, Undone};
+use tandem::machine::place::Place;
 use tandem::machine::step::{Behind, Entry, Waiting};
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Phase, Query, Step};
 use tandem::policy::schedule::Schedule;
 use tandem::policy::target::{ConsumerKind, ConsumerRef, RoleName};
-use tandem::policy::{Policy, Route, StoredSecret};
+use tandem::policy::{Endpoint, Policy, Route, StoredSecret, Tls, Trust};
 
 /// Uid of the policy; its last part makes the jitter.
 pub(crate) const UID: &str = "8d0f3a52-4b0e-4f3e-9a55-00000000002a";
@@ -23,6 +26,8 @@ pub(crate) const UID: &str = "8d0f3a52-4b0e-4f3e-9a55-00000000002a";
 pub(crate) const ACTIVE: &str = "app_a";
 /// The user that takes over.
 pub(crate) const STANDBY: &str = "app_b";
+/// Names of the endpoints of [`PolicyVerbs::reading`].
+const ENDPOINTS: [&str; 2] = ["near", "far"];
 /// Number of the last rotation that ended.
 pub(crate) const LAST: u64 = 7;
 
@@ -90,6 +95,7 @@ pub(crate) trait PolicyVerbs {
     fn taking_the_login(self) -> Self;
     fn remembering(self, rotations: usize) -> Self;
     fn of_strangers(self) -> Self;
+    fn reading(self) -> Self;
     fn store_first(self) -> Self;
 }
 
@@ -132,6 +138,21 @@ impl PolicyVerbs for Policy {
             schedule: Some(schedule),
             ..self
         }
+    }
+
+    /// Its applications read at two endpoints besides.
+    fn reading(mut self) -> Self {
+        self.endpoints = ENDPOINTS
+            .map(|name| Endpoint {
+                name: name.to_owned(),
+                role: EndpointRole::Replica,
+                host: format!("{name}.example.com"),
+                port: 5432,
+                tls: Tls::VerifyFull(Trust::default()),
+                console: None,
+            })
+            .into();
+        self
     }
 
     /// At three in the morning, UTC.
@@ -559,8 +580,10 @@ pub(crate) trait FactVerbs {
     fn store(self, store: StoreSeen) -> Self;
     fn operator(self, operator: OperatorSeen) -> Self;
     fn proposed(self) -> Self;
+    fn place(self, place: Place) -> Self;
     fn preflight(self, preflight: Preflight) -> Self;
     fn pending(self, login: Login) -> Self;
+    fn endpoints(self, doors: [Door; 2]) -> Self;
     fn previous(self, previous: Previous) -> Self;
     fn consumers<const N: usize>(self, consumers: [Consumer; N]) -> Self;
     fn sessions(self, sessions: Sessions) -> Self;
@@ -599,6 +622,13 @@ impl FactVerbs for Facts {
         }
     }
 
+    fn place(self, place: Place) -> Self {
+        Self {
+            place: Some(place),
+            ..self
+        }
+    }
+
     fn preflight(self, preflight: Preflight) -> Self {
         Self {
             preflight: Some(preflight),
@@ -609,6 +639,18 @@ impl FactVerbs for Facts {
     fn pending(self, login: Login) -> Self {
         Self {
             pending: Some(login),
+            ..self
+        }
+    }
+
+    /// At those of [`PolicyVerbs::reading`].
+    fn endpoints(self, doors: [Door; 2]) -> Self {
+        let seen = |(name, door): (&str, Door)| EndpointSeen {
+            name: name.to_owned(),
+            door,
+        };
+        Self {
+            endpoints: Some(ENDPOINTS.into_iter().zip(doors).map(seen).collect()),
             ..self
         }
     }
@@ -744,6 +786,7 @@ pub(crate) fn laggard() -> Laggard {
         application_name: "psql".into(),
         client_address: "10.0.0.9".into(),
         pod: String::new(),
+        endpoint: None,
         count: 2,
     }
 }

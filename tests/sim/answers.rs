@@ -6,6 +6,7 @@ use tandem::machine::facts::{
     Previous, Quiet, Room, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::journal::Landing;
+use tandem::machine::place::Place;
 use tandem::machine::project::ACTIVE_LOGIN_FAILED;
 use tandem::machine::{Loaded, Query};
 use tandem::policy::target::{ConsumerKind, ConsumerRef, RoleName};
@@ -14,6 +15,7 @@ use super::data::{
     Cluster, Content, Credential, Guards, JournalSecret, Mark, MarkBy, Object, Pod, State, Streak, UID,
     USERS, millis, time, user_index,
 };
+use super::reader::{READER, doors};
 use super::reloader::{delivered_again, proves, restarter, returned};
 use super::start::object;
 
@@ -126,6 +128,10 @@ pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query)
             }
             Seen::Pending(login)
         }
+        Query::Endpoints => {
+            let (_, credential) = view.pending().ok_or_else(no_rotation)?;
+            Seen::Endpoints(doors(state, credential))
+        }
         Query::Previous => {
             let (_, previous) = view.retiring().ok_or_else(no_rotation)?;
             Seen::Previous(match previous {
@@ -145,6 +151,8 @@ pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query)
                 .collect();
             Seen::Consumers(seen)
         }
+        // One policy alone is in nobody's way.
+        Query::Place => Seen::Place(Place::Had),
         // There is always room here: no login depends on it.
         Query::Room if !state.database.up => Seen::Room(Err(unreachable())),
         Query::Room => Seen::Room(Ok(Room {
@@ -163,7 +171,7 @@ fn no_rotation() -> Error {
     Error::Unusable("the journal that was loaded holds no rotation".into())
 }
 
-fn unreachable() -> Finding {
+pub fn unreachable() -> Finding {
     Finding {
         blocks: true,
         reason: "DatabaseUnreachable",
@@ -268,6 +276,10 @@ fn preflight(state: &State, cluster: &Cluster) -> Preflight {
         (Some(_), Some(credential)) if !state.database.logs_in(credential) => blocker(
             ACTIVE_LOGIN_FAILED,
             "the credential in the application Secret does not log in",
+        ),
+        (Some(_), Some(credential)) if !state.database.works(credential) => blocker(
+            "EndpointLoginFailed",
+            "the credential in the application Secret does not work at the replica",
         ),
         (Some(_), Some(_)) => Vec::new(),
     };
@@ -415,14 +427,24 @@ fn sessions(state: &mut State, number: u64, user: usize) -> Sessions {
     let count = session_count(state, user);
     if count > 0 {
         state.controller.streak = None;
-        let laggard = Laggard {
+        let reports = report_count(state, user);
+        let at_primary = Laggard {
             application_name: "app".into(),
             client_address: "10.0.0.1".into(),
             pod: String::new(),
-            count: u32::try_from(count).unwrap(),
+            endpoint: None,
+            count: u32::try_from(count - reports).unwrap(),
+        };
+        let at_reader = Laggard {
+            endpoint: Some(READER.into()),
+            count: u32::try_from(reports).unwrap(),
+            ..at_primary.clone()
         };
         return Sessions::Counted {
-            laggards: vec![laggard],
+            laggards: [at_primary, at_reader]
+                .into_iter()
+                .filter(|laggard| laggard.count > 0)
+                .collect(),
             quiet: None,
         };
     }
@@ -460,7 +482,13 @@ pub fn session_count(state: &State, user: usize) -> usize {
         .database
         .outsider
         .filter(|o| o.session && o.credential.user == user);
-    of_pods + usize::from(outsider.is_some())
+    of_pods + usize::from(outsider.is_some()) + report_count(state, user)
+}
+
+/// How many of them are at the replica.
+pub fn report_count(state: &State, user: usize) -> usize {
+    let report = state.database.reader.and_then(|reader| reader.report);
+    usize::from(report.is_some_and(|credential| credential.user == user))
 }
 
 /// When a rotation that was loaded began.

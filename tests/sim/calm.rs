@@ -143,6 +143,8 @@ fn everything_happens(state: &mut State, moves: &mut Vec<Move>) -> Result<(), Br
             | Life::Relogin { .. }
             | Life::Land(_)
             | Life::Reload
+            | Life::Replay
+            | Life::EndReport
             | Life::Finalize => true,
         });
         let Some(life) = next else { return Ok(()) };

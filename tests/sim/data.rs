@@ -224,6 +224,8 @@ pub struct Database {
     pub primary: [Role; 2],
     /// What a promotion would bring: the roles as they were when the present turn began.
     pub replica: [Role; 2],
+    /// From which applications read.
+    pub reader: Option<Reader>,
     /// A client that nobody manages.
     pub outsider: Option<Outsider>,
 }
@@ -232,6 +234,15 @@ pub struct Database {
 pub struct Role {
     pub verifier: Id,
     pub login: bool,
+}
+
+/// A replica that applications use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reader {
+    /// What it has replayed.
+    pub roles: [Role; 2],
+    /// Whose report runs there, and ends some time.
+    pub report: Option<Credential>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

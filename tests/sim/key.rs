@@ -92,6 +92,13 @@ impl Canon {
             self.id(Some(role.verifier));
             self.put(role.login);
         }
+        if let Some(reader) = database.reader {
+            for role in reader.roles {
+                self.id(Some(role.verifier));
+                self.put(role.login);
+            }
+            self.put(reader.report.is_some());
+        }
         if let Some(outsider) = database.outsider {
             self.credential(outsider.credential);
             self.put((outsider.session, outsider.stubborn));

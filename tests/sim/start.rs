@@ -15,6 +15,7 @@ use super::data::{
     AppSecret, Cluster, Content, Controller, Credential, Database, EPOCH, Guards, JournalSecret, Ledger,
     Object, Outsider, Pod, Role, Source, State, UID, Version, Workload, time,
 };
+use super::reader::reading;
 use super::reloader::{after_reloader, beside_reloader};
 
 /// The first password of each user.
@@ -57,6 +58,7 @@ pub fn starts() -> Vec<(&'static str, State)> {
         ("a rollout that fails, and is rolled back", failing("RollBack")),
         ("a rollout that fails, and is mended", failing("Hold")),
         ("through a store", through_a_store()),
+        ("reading at a replica", reading()),
         ("beside Reloader", beside_reloader()),
         ("given up", given_up(fresh())),
         ("given up through a store", given_up(through_a_store())),
@@ -188,6 +190,7 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
         timeline: 1,
         primary,
         replica: primary,
+        reader: None,
         outsider: None,
     };
     let policy = Object {

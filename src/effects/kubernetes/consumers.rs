@@ -136,7 +136,8 @@ impl Workloads {
                 marked: template
                     .is_some_and(|template| marked(template.metadata.as_ref(), template.spec.as_ref()))
                     || (returned && !left_over)
-                    || matches!(workload, Some(Workload::Rollout(rollout)) if rollout.is_restarted(delivered_at)),
+                    || matches!(workload, Some(Workload::Rollout(rollout)) if rollout.is_restarted(delivered_at))
+                    || workload.is_some_and(|workload| self.reloading.is_overwritten(workload, delivered_at)),
                 reverted: false,
                 restarter: workload
                     .filter(|_| !left_over)
@@ -150,13 +151,10 @@ impl Workloads {
                     .unwrap_or(u32::MAX),
                 obstacle: (!group.old.is_empty() || failing.is_some())
                     .then(|| {
-                        obstacle(
-                            &self.namespace,
-                            &reference,
-                            group.owner.workload,
-                            &group.old,
-                            &group.new,
-                        )
+                        let paused = workload.and_then(|w| self.reloading.paused(&self.namespace, w));
+                        paused.or_else(|| {
+                            obstacle(&self.namespace, &reference, workload, &group.old, &group.new)
+                        })
                     })
                     .flatten(),
                 failing,
