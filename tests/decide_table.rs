@@ -20,6 +20,8 @@
 mod after_flip;
 #[path = "decide_table/before_flip.rs"]
 mod before_flip;
+#[path = "decide_table/endpoints.rs"]
+mod endpoints;
 #[path = "decide_table/fixtures.rs"]
 mod fixtures;
 #[path = "decide_table/headroom.rs"]
@@ -30,6 +32,8 @@ mod idle;
 mod places;
 #[path = "decide_table/reloader.rs"]
 mod reloader;
+#[path = "decide_table/roll_back.rs"]
+mod roll_back;
 #[path = "decide_table/rules.rs"]
 mod rules;
 #[path = "decide_table/store.rs"]
@@ -50,7 +54,9 @@ fn table() -> Vec<Row> {
         after_flip::rows(),
         reloader::rows(),
         store::rows(),
+        roll_back::rows(),
         headroom::rows(),
+        endpoints::rows(),
     ]
     .into_iter()
     .flatten()
@@ -111,8 +117,8 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 /// Fails to compile when a variant is added, and then fails until a row expects it.
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
-    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 10]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 21]);
+    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 11]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 22]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -175,6 +181,7 @@ fn query(query: Query) -> usize {
         Query::Store => 6,
         Query::Operator => 7,
         Query::Place => 9,
+        Query::Endpoints => 10,
     }
 }
 
@@ -202,6 +209,8 @@ fn entry(entry: Entry) -> usize {
         Entry::Finish => 6,
         Entry::Deliver => 7,
         Entry::Withdraw => 8,
+        Entry::RollBack => 9,
+        Entry::CallOff => 10,
     }
 }
 
@@ -228,5 +237,6 @@ fn reason(why: &Waiting) -> usize {
         Waiting::Room(_) => 18,
         Waiting::Place(_) => 19,
         Waiting::Journals(_) => 20,
+        Waiting::Replay { .. } => 21,
     }
 }
