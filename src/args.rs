@@ -51,8 +51,8 @@ struct Run {
     /// Name of this replica in the lease and in Events.
     #[arg(long, env = "TANDEM_IDENTITY")]
     identity: String,
-    /// How many rotations may be under way at once in a namespace: from their beginning until their rollouts have ended,
-    /// but no longer than the policy's `restart.timeout`. Others wait for their turn.
+    /// How many rotations may be under way at once in a namespace, each for no longer than its policy's
+    /// `restart.timeout`. Others wait for their turn.
     #[arg(long, env = "TANDEM_MAX_ROTATIONS_PER_NAMESPACE", default_value = "10")]
     max_rotations_per_namespace: NonZeroUsize,
     /// The same at a database server, by host and port.
