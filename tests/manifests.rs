@@ -86,6 +86,10 @@ fn examples_mean_something_and_their_roles_name_each_secret() {
             vec!["reports-db", "reports-db-admin", "reports-db-tandem"],
         ),
         (
+            include_str!("../deploy/examples/replicas.yaml"),
+            vec!["shop-db", "shop-db-admin", "shop-db-tandem"],
+        ),
+        (
             include_str!("../deploy/examples/store-first.yaml"),
             vec!["orders-db", "orders-db-tandem"],
         ),
@@ -284,6 +288,11 @@ fn refusals() -> Vec<(&'static str, Value, &'static str)> {
             "no meaning with restart.mode None",
         ),
         (
+            "a rollout to take back that nobody makes",
+            json!({"spec": {"restart": {"mode": "None", "onFailure": "RollBack"}}}),
+            "RollBack has no meaning with restart.mode None",
+        ),
+        (
             "a target without a name",
             json!({"spec": {"restart": {"targets": [{"kind": "Deployment"}]}}}),
             "exactly one of name and matchLabels",
@@ -292,6 +301,43 @@ fn refusals() -> Vec<(&'static str, Value, &'static str)> {
             "a long name",
             json!({"metadata": {"name": "x".repeat(64)}}),
             "at most 63 characters",
+        ),
+    ]
+}
+
+/// The same of its endpoints.
+fn refused_endpoints() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        (
+            "an endpoint that is the primary",
+            json!({"spec": {"database": {"endpoints": [{"name": "a", "role": "Replica", "host": "reports.example.com"}]}}}),
+            "another place than the primary",
+        ),
+        (
+            "two endpoints of one name",
+            json!({"spec": {"database": {"endpoints": [
+                {"name": "a", "role": "Replica", "host": "x"}, {"name": "a", "role": "Replica", "host": "y"},
+            ]}}}),
+            "Duplicate value",
+        ),
+        (
+            "a pooler that nothing tells about",
+            json!({"spec": {"database": {"endpoints": [{"name": "a", "role": "Pooler", "host": "x"}]}}}),
+            "exactly one of console and soak",
+        ),
+        (
+            "a replica with a console",
+            json!({"spec": {"database": {"endpoints": [
+                {"name": "a", "role": "Replica", "host": "x", "console": {"secretRef": {"name": "x"}}},
+            ]}}}),
+            "a Replica neither",
+        ),
+        (
+            "an endpoint's CA without TLS",
+            json!({"spec": {"database": {"endpoints": [
+                {"name": "a", "role": "Replica", "host": "x", "tls": {"mode": "Disable", "caRef": {"kind": "Secret", "name": "x"}}},
+            ]}}}),
+            "no meaning with tls.mode Disable",
         ),
     ]
 }
@@ -307,7 +353,12 @@ fn the_api_server_refuses_what_a_rule_can_refuse() {
         let accepted = create(&lab, namespace.name(), &valid).await;
         assert!(accepted.is_ok(), "the valid one is accepted: {accepted:?}");
         let mut wrong = Vec::new();
-        let all = [refusals(), refused_deliveries(), refused_servers()];
+        let all = [
+            refusals(),
+            refused_deliveries(),
+            refused_servers(),
+            refused_endpoints(),
+        ];
         for (what, change, reason) in all.into_iter().flatten() {
             let mut object = valid.clone();
             merge(&mut object, &change);

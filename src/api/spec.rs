@@ -11,6 +11,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::EndpointSpec;
 use super::status::RotationPolicyStatus;
 
 /// Rotates the password of one application by alternating between two PostgreSQL users: while one serves, the
@@ -37,6 +38,7 @@ use super::status::RotationPolicyStatus;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.restart) || self.restart.mode != 'None' || !has(self.restart.targets) || size(self.restart.targets) == 0", "restart.targets has no meaning with restart.mode None"))]
+#[x_kube(validation = ("!has(self.restart) || self.restart.mode != 'None' || self.restart.onFailure != 'RollBack'", "restart.onFailure RollBack has no meaning with restart.mode None"))]
 #[x_kube(validation = ("!has(self.database.admin.function) || !has(self.retire) || self.retire.mode != 'NoLogin'", "a function changes passwords only: retire.mode must be Scramble with database.admin.function"))]
 pub struct RotationPolicySpec {
     /// Stands still before the next side effect while true; nothing is lost and it goes on where it stood.
@@ -83,6 +85,7 @@ pub struct RotationPolicySpec {
 /// The primary server and how Tandem reaches it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.endpoints) || self.endpoints.all(e, e.host != self.host || e.port != self.port)", "an endpoint is another place than the primary, which is asked anyway"))]
 #[x_kube(validation = (
     "!has(self.admin.certificateRef) || !has(self.tls) || self.tls.mode == 'VerifyFull'",
     "admin.certificateRef needs tls.mode VerifyFull"
@@ -107,6 +110,11 @@ pub struct DatabaseSpec {
     /// Transport security of every connection Tandem makes.
     #[serde(default)]
     pub tls: TlsSpec,
+
+    /// Everywhere else that the applications log in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub endpoints: Vec<EndpointSpec>,
 
     /// Role that `current_user` must be after login, for pairs whose members `SET role` to a shared owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -425,6 +433,20 @@ pub struct RestartSpec {
         length(min = 2)
     )]
     pub timeout: String,
+    /// What happens when a rollout fails: `Hold` keeps both credentials valid and goes on by itself once it is mended;
+    /// `RollBack` puts the previous credential back and restarts again what had been restarted.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+/// See [`RestartSpec::on_failure`].
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Both credentials stay valid until somebody mends it.
+    #[default]
+    Hold,
+    /// The previous credential is put back.
+    RollBack,
 }
 
 /// See [`RestartSpec::mode`].
@@ -555,6 +577,7 @@ impl Default for RestartSpec {
             targets: Vec::new(),
             max_concurrent: default_max_concurrent(),
             timeout: default_restart_timeout(),
+            on_failure: OnFailure::default(),
         }
     }
 }
@@ -578,7 +601,7 @@ impl Default for RetireSpec {
     }
 }
 
-fn default_port() -> u16 {
+pub(super) fn default_port() -> u16 {
     5432
 }
 fn default_length() -> u8 {

@@ -29,9 +29,15 @@ pub struct RotationPolicyStatus {
     /// Value of the rotate-now annotation that was answered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_rotate_now: Option<String>,
+    /// Value of the abort annotation that was answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_abort: Option<String>,
     /// Workloads and pods that use the credential, while a rotation waits for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consumers: Vec<ConsumerStatus>,
+    /// Places besides the primary where applications log in, while a rotation is concerned with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointStatus>,
     /// Sessions of the old user that the drain waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub laggards: Vec<LaggardStatus>,
@@ -54,6 +60,9 @@ pub struct RotationStatus {
     pub trigger: String,
     /// The fact that holds now; see docs/states.md.
     pub phase: String,
+    /// Why the rotation before is taken back, when that is what this one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoing: Option<String>,
     /// When it started.
     pub started_at: Time,
     /// What it waits for, and which object to look at.
@@ -69,8 +78,11 @@ pub struct FinishedRotation {
     pub number: u64,
     /// What started it.
     pub trigger: String,
-    /// How it ended.
+    /// How it ended: `Completed` or `RolledBack`.
     pub result: String,
+    /// Why it was rolled back, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// User that is active since.
     pub user: String,
     /// When it started.
@@ -99,6 +111,20 @@ pub struct ConsumerStatus {
     pub ready: u32,
 }
 
+/// A place besides the primary where applications log in.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointStatus {
+    /// Name of the endpoint.
+    pub name: String,
+    /// When the new password was first seen to work at all its addresses, in this rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Time>,
+    /// Sessions that the old user has there, where they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_sessions: Option<u32>,
+}
+
 /// Sessions of the old user, grouped.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -110,6 +136,9 @@ pub struct LaggardStatus {
     /// Pod and workload behind the address, where there is one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub pod: String,
+    /// Endpoint that they are at; the primary when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
     /// Number of sessions.
     pub count: u32,
 }

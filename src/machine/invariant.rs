@@ -2,7 +2,8 @@
 //! every `perform`: a mistake in `decide` stands still instead of locking somebody out.
 
 use super::after_delivery::QUIET_POLLS;
-use super::facts::{Facts, Login, SecretSeen, Sessions, StoreSeen};
+use super::endpoints;
+use super::facts::{Facts, Login, Previous, SecretSeen, Sessions, StoreSeen};
 use super::journal::{Journal, Loaded, Rotation};
 use super::step::{Action, Entry};
 use crate::api::spec::{OnActiveSessions, RestartMode};
@@ -47,6 +48,12 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
     let broken = match action {
         Action::Propose { .. } | Action::Flip { .. } if !proven(facts) => {
             Some("S5: the source of truth must never name an unproven credential")
+        }
+        // Where the Secret carries it already, only its mark is put back.
+        Action::Propose { .. } | Action::Flip { .. }
+            if !delivered(facts) && !endpoints::open(policy, facts) =>
+        {
+            Some("S5: the credential is not proven at every endpoint")
         }
         Action::Record { .. } | Action::Propose { .. } => None,
         Action::SetVerifier { user } => {
@@ -102,16 +109,42 @@ fn record(
             Some("only a running rotation goes on")
         }
         Entry::Regenerate => {
-            let told = policy.delivery.source().is_some() && flipped(facts);
+            let undoes = rotation.is_some_and(|rotation| rotation.undoes.is_some());
+            let told = undoes || policy.delivery.source().is_some() && flipped(facts);
             told.then_some("S5: applications may have been told this password already")
         }
         Entry::Deliver => {
             (!delivered(facts)).then_some("the application Secret does not carry the new credential")
         }
         Entry::Withdraw | Entry::RollOut => None,
+        Entry::RollBack => roll_back(rotation, facts, before, next),
+        Entry::CallOff => (rotation != next.rotation.as_ref() || next.number != before)
+            .then_some("an abort that is too late changes nothing else"),
         Entry::Finish => (!running || next.rotation.is_some() || next.number != before)
             .then_some("only a running rotation ends"),
     }
+}
+
+fn roll_back(
+    rotation: Option<&Rotation>,
+    facts: &Facts,
+    before: u64,
+    next: &Journal,
+) -> Option<&'static str> {
+    let (Some(running), Some(back)) = (rotation, &next.rotation) else {
+        return Some("only a running rotation is taken back");
+    };
+    if back.pending != running.retiring || back.retiring != running.pending {
+        return Some("a roll-back goes in the other direction");
+    }
+    if before.checked_add(1) != Some(next.number) || back.undoes.is_none() {
+        return Some("S4: a roll-back is a rotation of its own, numbered without a gap");
+    }
+    if running.undoes.is_some() {
+        return Some("a roll-back is never rolled back");
+    }
+    let logs_in = matches!(facts.previous, Some(Previous::Accepted)) && !facts.retired;
+    (!logs_in).then_some("S9: what is put back must log in")
 }
 
 fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool) -> Option<&'static str> {
@@ -120,6 +153,9 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
     }
     if !proven(facts) {
         return Some("S1: the old user is retired only while the new one is proven to work");
+    }
+    if !endpoints::open(policy, facts) {
+        return Some("S1: the old user is retired only while the new one is proven at every endpoint");
     }
     if rotation.rolled_out_at.is_none() {
         return Some("S3: the rollout has not ended");

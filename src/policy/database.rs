@@ -95,7 +95,7 @@ pub(super) fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Inva
             ));
         }
     };
-    let tls = parse_tls(&database.tls)?;
+    let tls = parse_tls("database.tls", &database.tls)?;
     let admin_certificate = match &database.admin.certificate_ref {
         Some(_) if tls == Tls::Disabled => {
             return Err(Invalid::new(
@@ -145,7 +145,7 @@ fn parse_function(spec: &RotationPolicySpec) -> Result<Option<FunctionName>, Inv
     Ok(function)
 }
 
-fn parse_tls(tls: &TlsSpec) -> Result<Tls, Invalid> {
+pub(super) fn parse_tls(field: &str, tls: &TlsSpec) -> Result<Tls, Invalid> {
     let TlsSpec {
         mode,
         ca_ref,
@@ -166,7 +166,7 @@ fn parse_tls(tls: &TlsSpec) -> Result<Tls, Invalid> {
             Ok(Tls::Disabled)
         }
         TlsMode::Disable => Err(Invalid::new(
-            "database.tls",
+            field,
             "caRef, serverName and minVersion have no meaning with mode Disable; remove them or the mode",
         )),
     }

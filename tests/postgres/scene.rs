@@ -89,7 +89,11 @@ pub(crate) fn described(host: &str, port: u16, database: &str, tls: bool) -> Dat
 
 impl Scene {
     pub(crate) async fn new(lab: &Lab, options: PostgresOptions) -> Result<Self> {
-        let stage = lab.namespace("sql").await?.stage(options).await?;
+        Self::of(lab, lab.namespace("sql").await?.stage(options).await?)
+    }
+
+    /// The same on a stage that is there already.
+    pub(crate) fn of(lab: &Lab, stage: Stage) -> Result<Self> {
         let login = |login: &tandem_lab::Login| credential(&login.user, &login.password);
         let (a, b, admin) = (
             login(&stage.pair.a),

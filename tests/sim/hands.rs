@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use jiff::Timestamp;
+use tandem::api::RotationPolicy;
 use tandem::controller::turn::{Mind, Next, turn};
 use tandem::effects::{Error, Fresh, Outcome, Seen, World};
+use tandem::machine::endpoints::Door;
 use tandem::machine::facts::{Finding, Login, Previous, Refused};
 use tandem::machine::project::Projection;
 use tandem::machine::step::Entry;
@@ -45,8 +47,12 @@ pub struct Turn {
     pub view: View,
     /// What was seen to log in since the last write.
     pub proven: BTreeSet<Credential>,
+    /// The same at every other endpoint.
+    pub proven_everywhere: BTreeSet<Credential>,
     /// The old password was seen to be refused since the last write.
     pub refused: bool,
+    /// The old password was seen to log in since the last write.
+    pub way_back: bool,
     /// The retiring user's sessions were ended.
     pub terminated: bool,
 }
@@ -201,7 +207,7 @@ impl<'m, M: Mind> Hands<'m, M> {
         // What happens to pods has an order only with what is done about pods.
         let about_pods = matches!(
             label,
-            "flip" | "sync" | "deliver" | "restart" | "roll_out" | "retire"
+            "flip" | "sync" | "deliver" | "restart" | "roll_out" | "retire" | "roll_back"
         );
         let lives = if about_pods {
             lives(&self.state)
@@ -311,7 +317,7 @@ fn same_policy(now: &Cluster, old: &Cluster) -> bool {
         cluster
             .policy
             .as_ref()
-            .map(|p| (p.generation, p.deleting, p.rotate_now))
+            .map(|p| (p.generation, p.deleting, p.rotate_now, p.abort))
     };
     revision(now) == revision(old) && policy(now) == policy(old)
 }
@@ -343,14 +349,20 @@ impl<M: Mind> World for Hands<'_, M> {
         Ok(fresh)
     }
 
+    fn object(&self) -> Option<&RotationPolicy> {
+        // Both are read at once here, or neither.
+        None
+    }
+
     async fn look(&mut self, _policy: &Policy, query: Query) -> Result<Seen, Error> {
         let cluster = match query {
             Query::Secret | Query::Preflight => self.shown(|now, old| now.secret == old.secret),
             Query::Store | Query::Operator => self.shown(|now, old| now.source == old.source),
+            Query::Place => Arc::new(self.state.cluster.clone()),
             Query::Consumers => {
                 self.shown(|now, old| now.workloads == old.workloads && now.reloader == old.reloader)
             }
-            Query::Pending | Query::Previous | Query::Room | Query::Sessions => {
+            Query::Pending | Query::Endpoints | Query::Previous | Query::Room | Query::Sessions => {
                 self.arrive(Point::Probe);
                 Arc::new(self.state.cluster.clone())
             }
@@ -362,7 +374,13 @@ impl<M: Mind> World for Hands<'_, M> {
                     .proven
                     .extend(self.turn.view.pending().map(|(_, credential)| credential));
             }
+            Seen::Endpoints(endpoints) if endpoints.iter().all(|seen| seen.door == Door::Open) => {
+                self.turn
+                    .proven_everywhere
+                    .extend(self.turn.view.pending().map(|(_, credential)| credential));
+            }
             Seen::Previous(Previous::Refused | Previous::Unknown) => self.turn.refused = true,
+            Seen::Previous(Previous::Accepted) => self.turn.way_back = true,
             _ => {}
         }
         Ok(seen)
@@ -394,7 +412,9 @@ impl<M: Mind> World for Hands<'_, M> {
         self.send(write, fault).await?;
         self.writes.push(action.label());
         self.turn.proven.clear();
+        self.turn.proven_everywhere.clear();
         self.turn.refused = false;
+        self.turn.way_back = false;
         self.turn.terminated |= matches!(action, Action::Terminate { .. });
         Ok(Outcome::Done)
     }

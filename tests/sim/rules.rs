@@ -37,7 +37,7 @@ pub fn told(state: &State) -> BTreeSet<Credential> {
 fn failing(state: &State) -> BTreeSet<Credential> {
     told(state)
         .into_iter()
-        .filter(|credential| !state.database.logs_in(*credential))
+        .filter(|credential| !state.database.works(*credential))
         .collect()
 }
 
@@ -45,7 +45,7 @@ fn failing(state: &State) -> BTreeSet<Credential> {
 pub fn working(state: &State) -> BTreeSet<Credential> {
     let mut working = told(state);
     working.extend(&state.ledger.proven);
-    working.retain(|credential| state.database.logs_in(*credential));
+    working.retain(|credential| state.database.works(*credential));
     working
 }
 
@@ -57,7 +57,7 @@ pub fn excuse(state: &mut State, worked: &BTreeSet<Credential>) {
     broken.extend(
         worked
             .iter()
-            .filter(|credential| !state.database.logs_in(**credential)),
+            .filter(|credential| !state.database.works(**credential)),
     );
     broken.append(&mut doomed(state));
     state.ledger.excused.append(&mut broken);
@@ -90,10 +90,11 @@ pub fn forsake(state: &mut State) {
         let told = told(state);
         state.ledger.forsaken.extend(told);
     }
-    let kept = state.cluster.journal.as_ref().and_then(|kept| kept.pending);
+    let kept = state.cluster.journal.as_ref();
+    let kept = kept.map_or([None, None], |kept| [kept.pending, kept.previous]);
     for flight in &state.flights {
         if let Write::Secret { credential, .. } | Write::Promote { credential, .. } = &flight.write
-            && kept != Some(credential.password)
+            && !kept.contains(&Some(credential.password))
         {
             state.ledger.forsaken.insert(*credential);
         }
@@ -128,7 +129,7 @@ pub fn everybody_logs_in(state: &mut State) -> Option<Broken> {
     state
         .ledger
         .excused
-        .retain(|credential| !database.logs_in(*credential) || doomed.contains(credential));
+        .retain(|credential| !database.works(*credential) || doomed.contains(credential));
     let ledger = &state.ledger;
     let broken = failing
         .iter()
@@ -155,6 +156,11 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
         Write::Journal { entry: "finish", .. } => (!turn.refused).then(|| {
             "S8: a rotation is recorded as ended without proof that the old password is refused".into()
         }),
+        Write::Journal {
+            entry: "roll_back", ..
+        } => {
+            (!turn.way_back).then(|| "S9: a credential is to be put back that was not seen to log in".into())
+        }
         Write::Journal { .. } | Write::Status { .. } => None,
         Write::Terminate { user } => {
             (view.retiring()?.0 != *user).then(|| "S3: sessions of the wrong user are ended".into())
@@ -177,8 +183,9 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
         } => retire(state, turn, *user),
         Write::Secret { credential, .. }
         | Write::Propose { credential, .. }
-        | Write::Promote { credential, .. } => (!turn.proven.contains(credential))
-            .then(|| "S5: the source of truth is to name an unproven credential".into()),
+        | Write::Promote { credential, .. } => (!turn.proven.contains(credential)
+            || !(view.carried || everywhere(state, turn, *credential)))
+        .then(|| "S5: the source of truth is to name an unproven credential".into()),
         Write::Sync { .. } => (!view.flipped)
             .then(|| "S5: a sync is asked for before the store names the new credential".into()),
         Write::Restart { .. } | Write::StandIn { .. } if !view.carried => {
@@ -191,6 +198,11 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
     }
 }
 
+/// Whether the credential was seen to work at the replica, where there is one.
+fn everywhere(state: &State, turn: &Turn, credential: Credential) -> bool {
+    state.database.reader.is_none() || turn.proven_everywhere.contains(&credential)
+}
+
 fn retire(state: &State, turn: &Turn, user: usize) -> Option<Broken> {
     let (number, pending) = turn.view.pending()?;
     if pending.user == user {
@@ -198,6 +210,11 @@ fn retire(state: &State, turn: &Turn, user: usize) -> Option<Broken> {
     }
     if !turn.proven.contains(&pending) {
         return Some("S1: one user is to be retired before the other was proven once more".into());
+    }
+    if !everywhere(state, turn, pending) {
+        return Some(
+            "S1: one user is to be retired before the other was proven at the replica once more".into(),
+        );
     }
     let spec = &turn.view.journal.as_ref()?.journal()?.rotation.as_ref()?.spec;
     if spec.restart.mode != RestartMode::None && pods_hold(state, user) {
@@ -258,7 +275,7 @@ pub fn claims(state: &State, status: &RotationPolicyStatus) -> Option<Broken> {
             .iter()
             .any(|c| c.type_ == name && c.status == "True")
     };
-    let works = secret.is_some_and(|secret| state.database.logs_in(secret.credential));
+    let works = secret.is_some_and(|secret| state.database.works(secret.credential));
     if holds(condition::READY) && (!works || journal.is_some_and(|journal| journal.rotation.is_some())) {
         return lie("Ready");
     }
@@ -291,7 +308,7 @@ pub fn claims(state: &State, status: &RotationPolicyStatus) -> Option<Broken> {
     };
     let retiring = user_index(running.retiring.as_str());
     let old_pods = pods_hold(state, retiring);
-    if phase == Phase::Verified && !state.database.logs_in(pending) {
+    if phase == Phase::Verified && !state.database.works(pending) {
         return lie("that the standby logs in");
     }
     let stored = state.cluster.source.as_ref().map(Source::told);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Live;
+use super::endpoints::sessions_at;
 use crate::api;
 use crate::effects::kubernetes::reloader::Content;
 use crate::effects::kubernetes::secret::AppSecret;
@@ -12,7 +13,8 @@ use crate::effects::postgres::{self, Compared, Credential, Server, Shown, Wanted
 use crate::effects::store::{Document, Store as _, rotation_of};
 use crate::effects::{Error, World as _, neighbours};
 use crate::machine::facts::{
-    Consumer, Finding, Login, OperatorSeen, Preflight, Previous, Room, SecretSeen, Sessions, StoreSeen,
+    Consumer, Finding, Laggard, Login, OperatorSeen, Preflight, Previous, Room, SecretSeen, Sessions,
+    StoreSeen,
 };
 use crate::machine::journal::Landing;
 use crate::machine::poll_interval;
@@ -73,7 +75,7 @@ impl Live<'_> {
 
     /// The server, or why it cannot even be tried.
     async fn server(&self, policy: &Policy) -> Result<Result<Server, Finding>, Error> {
-        let ca = match self.cluster.authority(policy).await? {
+        let ca = match self.cluster.authority(&policy.database.tls).await? {
             Ok(ca) => ca,
             Err(finding) => return Ok(Err(finding)),
         };
@@ -100,7 +102,9 @@ impl Live<'_> {
         let admin = match &policy.database.admin {
             Admin::Secret(keys) => {
                 let certified = policy.database.admin_certificate.is_some();
-                self.cluster.administrator(keys, certified).await?
+                self.cluster
+                    .administrator(keys, "the administrator", certified)
+                    .await?
             }
             Admin::Stored(source) => self.hands.stores.administrator(source).await?,
         };
@@ -129,7 +133,7 @@ impl Live<'_> {
         let active = credential.as_ref().map(|credential| credential.user.clone());
         findings.extend(neighbours::findings(
             policy,
-            self.hands.policies.state().iter().map(AsRef::as_ref),
+            self.hands.places.policies().state().iter().map(AsRef::as_ref),
         ));
         let reloading = self
             .cluster
@@ -148,6 +152,13 @@ impl Live<'_> {
                 let (found, server_identity) =
                     postgres::preflight(&server, &admin, Wanted::by(policy, credential.as_ref())).await;
                 findings.extend(found);
+                // Where the primary itself could not be asked, its replicas have nothing to be compared with.
+                if server_identity.is_some() {
+                    let endpoints = self
+                        .endpoint_findings(policy, (&server, &admin), credential.as_ref())
+                        .await?;
+                    findings.extend(endpoints);
+                }
                 identity = server_identity;
             }
         }
@@ -262,6 +273,7 @@ impl Live<'_> {
 
     pub(super) async fn consumers(&self, policy: &Policy) -> Result<Vec<Consumer>, Error> {
         let (journal, rotation, _) = self.running()?;
+        let spared = rotation.undoes.as_ref().and_then(|undone| undone.staged_at);
         let (seen, app) = self.secret(policy).await?;
         let landing = match (policy.delivery.source(), seen) {
             (Some(_), _) => rotation.delivered.clone(),
@@ -270,14 +282,14 @@ impl Live<'_> {
         };
         let id = landing.as_ref().map(|landing| landing.id.as_str());
         let mark = api::restart_mark(&policy.uid, journal.number, id);
-        let content = Content::of(id, rotation.first.as_deref());
+        let content = Content::of(id, rotation.first.as_deref(), rotation.undoes.is_some());
         let reloading = self
             .cluster
             .reloading(policy, app.as_ref(), content, self.now())
             .await?;
         let delivered_at = landing.map(|landing| landing.at);
         self.cluster
-            .consumers(policy, &mark, delivered_at, reloading)
+            .consumers(policy, &mark, delivered_at, spared, reloading)
             .await
     }
 
@@ -302,13 +314,27 @@ impl Live<'_> {
         })
     }
 
+    async fn count(&self, policy: &Policy, user: &RoleName) -> Result<Result<Vec<Laggard>, Finding>, Error> {
+        let (server, admin) = match self.administered(policy).await? {
+            Ok(both) => both,
+            Err(finding) => return Ok(Err(finding)),
+        };
+        let mut laggards = match self.everywhere(policy, server, &admin.user).await? {
+            Ok(servers) => match sessions_at(&servers, &admin, user).await {
+                Ok(laggards) => laggards,
+                Err(finding) => return Ok(Err(finding)),
+            },
+            Err(finding) => return Ok(Err(finding)),
+        };
+        Ok(self.clients(policy, &admin.user, user).await?.map(|clients| {
+            laggards.extend(clients);
+            laggards
+        }))
+    }
+
     pub(super) async fn sessions(&self, policy: &Policy) -> Result<Sessions, Error> {
         let (journal, rotation, _) = self.running()?;
-        let counted = match self.administered(policy).await {
-            Ok(Ok((server, admin))) => Ok(postgres::sessions(&server, &admin, &rotation.retiring).await),
-            Ok(Err(finding)) => Ok(Err(finding)),
-            Err(error) => Err(error),
-        };
+        let counted = self.count(policy, &rotation.retiring).await;
         // Whatever the reason, nobody has looked: what came and went meanwhile is not known.
         if !matches!(counted, Ok(Ok(_))) {
             self.hands.series.end(&policy.uid);

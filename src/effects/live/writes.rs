@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Live;
 use super::guards::Purpose;
 use super::looks::credential;
@@ -39,9 +41,11 @@ impl Live<'_> {
                 let (journal, rotation, material) = self.running()?;
                 let nonce = match &rotation.trigger {
                     Trigger::RotateNow(nonce) => Some(nonce.as_str()),
-                    Trigger::Schedule(_) | Trigger::CatchUp(_) | Trigger::Recovery => {
-                        journal.handled.as_deref()
-                    }
+                    Trigger::Schedule(_)
+                    | Trigger::CatchUp(_)
+                    | Trigger::Recovery
+                    | Trigger::RollBack(_)
+                    | Trigger::Abort(_) => journal.handled.as_deref(),
                 };
                 let delivery = Delivery {
                     number: journal.number,
@@ -68,15 +72,18 @@ impl Live<'_> {
                 form: Restarter::Tandem,
             } => {
                 let (journal, ..) = self.running()?;
-                let landing = self.landing(policy).await?;
-                let mark = api::restart_mark(
-                    &policy.uid,
-                    journal.number,
-                    landing.as_ref().map(|l| l.id.as_str()),
-                );
+                let number = journal.number;
+                // What was delivered is gone since it was looked at. It will be delivered again, and a restart before that
+                // would be one too many.
+                let landing = self.landing(policy).await?.ok_or_else(|| Error::Conflict {
+                    what: self
+                        .cluster
+                        .named("Secret", policy.delivery.target.secret.as_str()),
+                })?;
+                let mark = api::restart_mark(&policy.uid, number, Some(&landing.id));
                 let key = api::restart_key(&policy.name);
                 if consumer.kind == ConsumerKind::Workload(TargetKind::Rollout) {
-                    let delivered_at = landing.map(|landing| landing.at);
+                    let delivered_at = Some(landing.at);
                     let name = &consumer.name;
                     return self
                         .cluster
@@ -85,10 +92,7 @@ impl Live<'_> {
                 }
                 self.cluster.restart(consumer, uid, &key, &mark).await
             }
-            Action::Terminate { user } => match self.administered(policy).await? {
-                Ok((server, admin)) => postgres::terminate(&server, &admin, user, left).await,
-                Err(finding) => Ok(Outcome::Refused(Refused::Otherwise(finding))),
-            },
+            Action::Terminate { user } => self.terminate(policy, user, left).await,
             Action::Retire { user, mode } => self.retire(policy, user, *mode, left).await,
         }
     }
@@ -126,7 +130,8 @@ impl Live<'_> {
     async fn record(&mut self, policy: &Policy, entry: Entry, next: &Journal) -> Result<Outcome, Error> {
         let material = match entry {
             Entry::Adopt | Entry::Reschedule | Entry::Finish => None,
-            Entry::Deliver | Entry::Withdraw | Entry::RollOut => self.material().cloned(),
+            Entry::Deliver | Entry::Withdraw | Entry::RollOut | Entry::CallOff => self.material().cloned(),
+            Entry::RollBack => Some(self.turned_round(policy)?),
             Entry::Stage => Some(self.stage(policy, next).await?),
             Entry::Recover => Some(self.recover(policy, next).await?),
             Entry::Regenerate => {
@@ -160,6 +165,22 @@ impl Live<'_> {
         })
     }
 
+    /// The credential from before is the pending one, and the one that was pending goes.
+    fn turned_round(&self, policy: &Policy) -> Result<Material, Error> {
+        let (_, _, running) = self.running()?;
+        let Some(before) = &running.previous_password else {
+            return Err(Error::Unusable(
+                "the journal does not hold the previous password".into(),
+            ));
+        };
+        Ok(Material {
+            pending_password: before.clone(),
+            pending_verifier: Verifier::compute(before).sensitive().clone(),
+            retiring_verifier: fresh_password(policy).1,
+            previous_password: Some(running.pending_password.clone()),
+        })
+    }
+
     /// What was delivered is the pending credential; the old password is not known any more.
     async fn recover(&mut self, policy: &Policy, next: &Journal) -> Result<Material, Error> {
         let present = self.delivered_password(policy, next).await?;
@@ -176,7 +197,11 @@ impl Live<'_> {
     async fn delivered_password(&mut self, policy: &Policy, next: &Journal) -> Result<Sensitive, Error> {
         let expected = next.rotation.as_ref().map(|r| match r.trigger {
             Trigger::Recovery => &r.pending,
-            Trigger::RotateNow(_) | Trigger::Schedule(_) | Trigger::CatchUp(_) => &r.retiring,
+            Trigger::RotateNow(_)
+            | Trigger::Schedule(_)
+            | Trigger::CatchUp(_)
+            | Trigger::RollBack(_)
+            | Trigger::Abort(_) => &r.retiring,
         });
         let (what, credential) = match policy.delivery.source() {
             None => {
@@ -234,6 +259,29 @@ impl Live<'_> {
         let login = (mode == RetireMode::NoLogin).then_some(false);
         self.change(policy, user, &material.retiring_verifier, login, rotation, left)
             .await
+    }
+
+    /// Everywhere, one server after the other: which of them were reached before a failure makes no difference, for
+    /// whoever is left is counted again.
+    async fn terminate(&self, policy: &Policy, user: &RoleName, left: Duration) -> Result<Outcome, Error> {
+        let until = Instant::now() + left;
+        let refused = |finding| Ok(Outcome::Refused(Refused::Otherwise(finding)));
+        let (primary, admin) = match self.administered(policy).await? {
+            Ok(both) => both,
+            Err(finding) => return refused(finding),
+        };
+        let servers = match self.everywhere(policy, primary, &admin.user).await? {
+            Ok(servers) => servers,
+            Err(finding) => return refused(finding),
+        };
+        for server in &servers {
+            let left = until.saturating_duration_since(Instant::now());
+            match postgres::terminate(server, &admin, user, left).await? {
+                Outcome::Done => {}
+                refused @ Outcome::Refused(_) => return Ok(refused),
+            }
+        }
+        Ok(Outcome::Done)
     }
 
     async fn change(
