@@ -175,7 +175,8 @@ pub enum Login {
     Accepted(Identity),
     /// The server is there and says that this password is not the role's.
     WrongPassword,
-    /// It does not work for another reason, which setting the password again would not mend.
+    /// It does not work for another reason, which setting the password again would not mend; or, before the flip, it
+    /// works and the user is not the other one's equal any more.
     Refused(Finding),
 }
 

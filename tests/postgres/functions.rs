@@ -151,20 +151,21 @@ fn fm17_a_function_that_is_not_what_it_should_be_is_refused_before_it_is_needed(
             reasons(&[], "installed").await;
             let it = "FUNCTION rotation.set_verifier(name, text)";
             let harms = [
-                ("ALTER $ SECURITY INVOKER", ("FunctionUnsafe", true)),
-                ("ALTER $ RESET search_path", ("FunctionUnsafe", true)),
-                ("ALTER $ SET search_path = public, pg_catalog", ("FunctionUnsafe", true)),
-                ("ALTER $ OWNER TO \"Cal ler\"", ("FunctionUnsafe", true)),
-                ("ALTER $ OWNER TO app_a", ("FunctionUnsafe", true)),
-                ("ALTER $ OWNER TO stranger", ("FunctionUnsafe", true)),
-                ("REVOKE EXECUTE ON $ FROM \"Cal ler\"", ("AdminLacksRights", true)),
-                ("REVOKE USAGE ON SCHEMA rotation FROM \"Cal ler\"", ("AdminLacksRights", true)),
-                ("GRANT EXECUTE ON $ TO PUBLIC", ("FunctionOpen", false)),
-                ("GRANT EXECUTE ON $ TO stranger", ("FunctionOpen", false)),
+                ("ALTER $ SECURITY INVOKER", vec![("FunctionUnsafe", true)]),
+                ("ALTER $ RESET search_path", vec![("FunctionUnsafe", true)]),
+                ("ALTER $ SET search_path = public, pg_catalog", vec![("FunctionUnsafe", true)]),
+                ("ALTER $ OWNER TO \"Cal ler\"", vec![("FunctionUnsafe", true)]),
+                // A function of its own is also more than the other one has.
+                ("ALTER $ OWNER TO app_a", vec![("FunctionUnsafe", true), ("PairDiffers", true)]),
+                ("ALTER $ OWNER TO stranger", vec![("FunctionUnsafe", true)]),
+                ("REVOKE EXECUTE ON $ FROM \"Cal ler\"", vec![("AdminLacksRights", true)]),
+                ("REVOKE USAGE ON SCHEMA rotation FROM \"Cal ler\"", vec![("AdminLacksRights", true)]),
+                ("GRANT EXECUTE ON $ TO PUBLIC", vec![("FunctionOpen", false)]),
+                ("GRANT EXECUTE ON $ TO stranger", vec![("FunctionOpen", false)]),
             ];
             for (harm, expected) in harms {
                 scene.sql(&harm.replace('$', it)).await?;
-                let found = reasons(&[expected], harm).await;
+                let found = reasons(&expected, harm).await;
                 scene.sql(command(&found[0])).await?;
                 if harm.ends_with("OWNER TO \"Cal ler\"") {
                     // An owner needs no grant, so it has none when it is the owner no more.

@@ -9,7 +9,7 @@ use super::endpoints::sessions_at;
 use crate::api;
 use crate::effects::kubernetes::reloader::Content;
 use crate::effects::kubernetes::secret::AppSecret;
-use crate::effects::postgres::{self, Credential, Server, Shown, Wanted};
+use crate::effects::postgres::{self, Compared, Credential, Server, Shown, Wanted};
 use crate::effects::store::{Document, Store as _, rotation_of};
 use crate::effects::{Error, World as _, neighbours};
 use crate::machine::facts::{
@@ -218,14 +218,40 @@ impl Live<'_> {
             Err(finding) => return Ok(Login::Refused(finding)),
         };
         let database = &policy.database;
-        Ok(postgres::login(
+        let login = postgres::login(
             &server,
             &credential,
             database.effective_role.as_ref(),
             database.smoke_query.as_deref(),
             Some(&admin),
         )
-        .await)
+        .await;
+        if !matches!(login, Login::Accepted(_)) || !self.serves(policy, &rotation.retiring) {
+            return Ok(login);
+        }
+        // What came between them since preflight holds the flip, as long as it can still be held.
+        let compared = Compared {
+            pair: &policy.pair,
+            active: Some(&rotation.retiring),
+            effective_role: database.effective_role.as_ref(),
+        };
+        let found = Box::pin(postgres::parity(&server, &admin, compared)).await;
+        let held = found.map(|found| found.into_iter().find(|finding| finding.blocks));
+        Ok(match held {
+            Ok(None) => login,
+            Ok(Some(finding)) | Err(finding) => Login::Refused(finding),
+        })
+    }
+
+    /// Whether the source of truth named this user when it was last asked in this turn. The machine asks it first.
+    fn serves(&self, policy: &Policy, user: &RoleName) -> bool {
+        match policy.delivery.source() {
+            None => self.named.as_ref() == Some(user),
+            Some(_) => self
+                .document
+                .as_ref()
+                .is_some_and(|document| document.user() == user.as_str()),
+        }
     }
 
     pub(super) async fn previous_login(&self, policy: &Policy) -> Result<Previous, Error> {

@@ -30,6 +30,7 @@ use crate::machine::project::{Notice, Projection};
 use crate::machine::step::Entry;
 use crate::machine::{Action, Loaded, Query};
 use crate::policy::Policy;
+use crate::policy::target::RoleName;
 use crate::telemetry::metrics::Metrics;
 use unsettled::Unsettled;
 
@@ -97,6 +98,7 @@ impl Hands {
             object: None,
             journal: None,
             document: None,
+            named: None,
         }
     }
 }
@@ -112,6 +114,8 @@ pub struct Live<'a> {
     /// What the store said is current, in this turn. A version never changes, no write but the flip makes another one
     /// current, and the flip is guarded by it, so it may serve until then. Before anybody is retired it is read anew.
     document: Option<Document>,
+    /// Whom the application Secret named when it was last looked at in this turn.
+    named: Option<RoleName>,
 }
 
 impl World for Live<'_> {
@@ -148,7 +152,11 @@ impl World for Live<'_> {
 
     async fn look(&mut self, policy: &Policy, query: Query) -> Result<Seen, Error> {
         Ok(match query {
-            Query::Secret => Seen::Secret(self.secret(policy).await?.0),
+            Query::Secret => {
+                let (seen, app) = self.secret(policy).await?;
+                self.named = app.and_then(|app| app.user);
+                Seen::Secret(seen)
+            }
             Query::Store => Seen::Store(self.store(policy).await?),
             Query::Operator => Seen::Operator(self.operator(policy).await?),
             Query::Place => Seen::Place(self.stand.ask(policy, self.now())),
