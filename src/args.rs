@@ -2,12 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::controller::{self, Settings};
+use crate::effects::places::Limits;
 use crate::manifest;
 use crate::manifest::rbac::{ClusterObject, Instance};
 use crate::telemetry::logs::{self, Format};
@@ -28,6 +30,9 @@ enum Command {
     Crd,
     /// Prints exactly the Role that policies need, each Secret by its name, and its binding.
     Rbac(Rbac),
+    /// Prints the function that changes passwords in the administrator's stead, for a person to run in the database.
+    #[command(subcommand)]
+    Sql(Sql),
     /// Prints exactly the IAM policy that policies need for their secrets in AWS.
     Iam(Iam),
 }
@@ -46,6 +51,13 @@ struct Run {
     /// Name of this replica in the lease and in Events.
     #[arg(long, env = "TANDEM_IDENTITY")]
     identity: String,
+    /// How many rotations may be under way at once in a namespace: from their beginning until their rollouts have ended,
+    /// but no longer than the policy's `restart.timeout`. Others wait for their turn.
+    #[arg(long, env = "TANDEM_MAX_ROTATIONS_PER_NAMESPACE", default_value = "10")]
+    max_rotations_per_namespace: NonZeroUsize,
+    /// The same at a database server, by host and port.
+    #[arg(long, env = "TANDEM_MAX_ROTATIONS_PER_SERVER", default_value = "10")]
+    max_rotations_per_server: NonZeroUsize,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "TANDEM_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     http_address: SocketAddr,
@@ -91,6 +103,24 @@ struct Iam {
     role: Option<String>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Sql {
+    /// Prints the script that installs it.
+    Install(Script),
+    /// Prints the script that takes it away.
+    Uninstall(Script),
+}
+
+#[derive(Debug, clap::Args)]
+struct Script {
+    /// File with one or more policies; - for standard input.
+    #[arg(short, long)]
+    filename: PathBuf,
+    /// Role that Tandem logs in as, the user name in the administrator's Secret.
+    #[arg(long)]
+    admin: String,
+}
+
 impl Args {
     /// Does what was asked.
     ///
@@ -113,6 +143,13 @@ impl Args {
                 let policies = read(&iam.filename)?;
                 print(&manifest::iam::iam(&policies, iam.role.as_deref())?)
             }
+            Command::Sql(Sql::Install(script)) => {
+                print(&manifest::sql::install(&read(&script.filename)?, &script.admin)?)
+            }
+            Command::Sql(Sql::Uninstall(script)) => print(&manifest::sql::uninstall(
+                &read(&script.filename)?,
+                &script.admin,
+            )?),
             Command::Run(run) => {
                 logs::start(&run.log, run.log_format)?;
                 let settings = Settings {
@@ -120,6 +157,10 @@ impl Args {
                     lease_namespace: run.lease_namespace,
                     lease_name: run.lease_name,
                     identity: run.identity,
+                    limits: Limits {
+                        per_namespace: run.max_rotations_per_namespace,
+                        per_server: run.max_rotations_per_server,
+                    },
                     http_address: run.http_address,
                     #[cfg(feature = "fault-injection")]
                     fault_file: run.fault_file,

@@ -28,12 +28,18 @@ mod fixtures;
 mod headroom;
 #[path = "decide_table/idle.rs"]
 mod idle;
+#[path = "decide_table/places.rs"]
+mod places;
 #[path = "decide_table/reloader.rs"]
 mod reloader;
+#[path = "decide_table/roll_back.rs"]
+mod roll_back;
 #[path = "decide_table/rules.rs"]
 mod rules;
 #[path = "decide_table/store.rs"]
 mod store;
+#[path = "decide_table/words.rs"]
+mod words;
 
 use std::collections::HashSet;
 
@@ -48,6 +54,7 @@ fn table() -> Vec<Row> {
         after_flip::rows(),
         reloader::rows(),
         store::rows(),
+        roll_back::rows(),
         headroom::rows(),
         endpoints::rows(),
     ]
@@ -110,8 +117,8 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 /// Fails to compile when a variant is added, and then fails until a row expects it.
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
-    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 10]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 20]);
+    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 11]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 22]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -173,7 +180,8 @@ fn query(query: Query) -> usize {
         Query::Room => 8,
         Query::Store => 6,
         Query::Operator => 7,
-        Query::Endpoints => 9,
+        Query::Place => 9,
+        Query::Endpoints => 10,
     }
 }
 
@@ -201,6 +209,8 @@ fn entry(entry: Entry) -> usize {
         Entry::Finish => 6,
         Entry::Deliver => 7,
         Entry::Withdraw => 8,
+        Entry::RollBack => 9,
+        Entry::CallOff => 10,
     }
 }
 
@@ -225,6 +235,8 @@ fn reason(why: &Waiting) -> usize {
         Waiting::Sync { .. } => 16,
         Waiting::Reloader { .. } => 17,
         Waiting::Room(_) => 18,
-        Waiting::Replay { .. } => 19,
+        Waiting::Place(_) => 19,
+        Waiting::Journals(_) => 20,
+        Waiting::Replay { .. } => 21,
     }
 }

@@ -197,6 +197,16 @@ fn refused_servers() -> Vec<(&'static str, Value, &'static str)> {
             "admin.certificateRef needs tls.mode VerifyFull",
         ),
         (
+            "a function without a schema",
+            json!({"spec": {"database": {"admin": {"function": "set_verifier"}}}}),
+            "should match",
+        ),
+        (
+            "a function that would have to take the right to log in away",
+            json!({"spec": {"database": {"admin": {"function": "rotation.set_verifier"}}, "retire": {"mode": "NoLogin"}}}),
+            "a function changes passwords only",
+        ),
+        (
             "two administrators",
             json!({"spec": {"database": {"admin": {"awsSecret": {"secretId": "a", "region": "eu-central-1"}}}}}),
             "exactly one of secretRef and awsSecret",
@@ -276,6 +286,11 @@ fn refusals() -> Vec<(&'static str, Value, &'static str)> {
             "targets that nobody restarts",
             json!({"spec": {"restart": {"mode": "None", "targets": [{"kind": "Deployment", "name": "x"}]}}}),
             "no meaning with restart.mode None",
+        ),
+        (
+            "a rollout to take back that nobody makes",
+            json!({"spec": {"restart": {"mode": "None", "onFailure": "RollBack"}}}),
+            "RollBack has no meaning with restart.mode None",
         ),
         (
             "a target without a name",

@@ -38,6 +38,8 @@ use super::status::RotationPolicyStatus;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.restart) || self.restart.mode != 'None' || !has(self.restart.targets) || size(self.restart.targets) == 0", "restart.targets has no meaning with restart.mode None"))]
+#[x_kube(validation = ("!has(self.restart) || self.restart.mode != 'None' || self.restart.onFailure != 'RollBack'", "restart.onFailure RollBack has no meaning with restart.mode None"))]
+#[x_kube(validation = ("!has(self.database.admin.function) || !has(self.retire) || self.retire.mode != 'NoLogin'", "a function changes passwords only: retire.mode must be Scramble with database.admin.function"))]
 pub struct RotationPolicySpec {
     /// Stands still before the next side effect while true; nothing is lost and it goes on where it stood.
     #[serde(default)]
@@ -126,7 +128,7 @@ pub struct DatabaseSpec {
     pub smoke_query: Option<String>,
 }
 
-/// Where the administrator's credential is; it is read again at each use. Exactly one of the two.
+/// Where the administrator's credential is; it is read again at each use. Exactly one of `secretRef` and `awsSecret`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.secretRef) != has(self.awsSecret)", "exactly one of secretRef and awsSecret"))]
@@ -138,6 +140,11 @@ pub struct AdminSpec {
     /// that RDS manages and rotates by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws_secret: Option<AwsSecretSpec>,
+    /// Function `schema.name` in the database that changes a password in the administrator's stead, as `tandem sql
+    /// install` prints it; the administrator then needs no right to change roles. Without it, ALTER ROLE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 127), regex(pattern = r"^[^.]{1,63}\.[^.]{1,63}$"))]
+    pub function: Option<String>,
     /// Certificate that the administrator shows to the server, for lines of `pg_hba.conf` with the method `cert` or
     /// the option `clientcert`. The logins of the two users never show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -426,6 +433,20 @@ pub struct RestartSpec {
         length(min = 2)
     )]
     pub timeout: String,
+    /// What happens when a rollout fails: `Hold` keeps both credentials valid and goes on by itself once it is mended;
+    /// `RollBack` puts the previous credential back and restarts again what had been restarted.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+/// See [`RestartSpec::on_failure`].
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Both credentials stay valid until somebody mends it.
+    #[default]
+    Hold,
+    /// The previous credential is put back.
+    RollBack,
 }
 
 /// See [`RestartSpec::mode`].
@@ -556,6 +577,7 @@ impl Default for RestartSpec {
             targets: Vec::new(),
             max_concurrent: default_max_concurrent(),
             timeout: default_restart_timeout(),
+            on_failure: OnFailure::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::facts::{Facts, Finding, Preflight, Refused, SecretSeen, StoreSeen};
 use super::journal::{Journal, Loaded, Rotation, ScheduleMark, Trigger};
 use super::pace::{SLOW, later};
 use super::phase::Phase;
+use super::place::Place;
 use super::rotation::{Pass, outdated};
 use super::step::{Action, Decision, Entry, Query, Step, Waiting};
 use crate::policy::Policy;
@@ -23,6 +24,9 @@ pub const MAX_REJECTED: u32 = 5;
 const RECHECK: SignedDuration = SignedDuration::from_hours(12);
 /// How soon a failed preflight is looked at again.
 const PREFLIGHT_RETRY: SignedDuration = SignedDuration::from_secs(15);
+
+/// How soon to look whether the journals have been read that a fresh start must know.
+const JOURNALS: SignedDuration = SignedDuration::from_secs(2);
 
 /// The one thing to do next. Total and pure: the same inputs give the same answer.
 #[must_use]
@@ -80,6 +84,8 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
     }
     let mut next = Journal::new(&policy.uid);
     next.schedule = schedule_mark(policy, now);
+    // Whatever asks to give up a rotation speaks of one that nothing is known of any more.
+    next.aborted.clone_from(&policy.abort);
     // A lost journal before the flip leaves no trace and needs none: the standby simply gets another password. After
     // it, the source of truth says that a rotation of this policy made what is there; whether that rotation ended
     // is not known, and doing its rest again does no harm.
@@ -103,6 +109,8 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
         pending: active.clone(),
         retiring: other.clone(),
         identity: None,
+        staged_at: None,
+        undoes: None,
         rejected: 0,
         delivered: None,
         first: None,
@@ -186,6 +194,16 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
         return Decision::wait(Phase::Idle, later(now, SLOW), Waiting::JournalCorrupt(flaw));
     }
     let (trigger, scheduled) = due(policy, journal, now);
+    if let Some(value) = asked_to_abort(policy, journal) {
+        return call_off(policy, journal, value, trigger.as_ref(), now);
+    }
+    let opens = policy.schedule.as_ref().map_or(now, |s| s.opens(now));
+    if trigger.is_some()
+        && opens <= now
+        && let Some(stop) = without_place(policy, facts, now)
+    {
+        return stop;
+    }
     let Some(preflight) = &facts.preflight else {
         return Decision::look(Phase::Idle, Query::Preflight);
     };
@@ -205,11 +223,26 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
             },
         };
     };
-    let opens = policy.schedule.as_ref().map_or(now, |s| s.opens(now));
     if opens > now {
         return Decision::wait(Phase::Prepared, opens, Waiting::Window(opens));
     }
     stage(policy, journal, facts, preflight, active, trigger, now)
+}
+
+/// Nothing, when a rotation may begin beside those of other policies. It is asked before preflight, so that those who
+/// wait leave the server alone, and not for a policy that may do nothing: it would only stand in the way.
+fn without_place(policy: &Policy, facts: &Facts, now: Timestamp) -> Option<Decision> {
+    if policy.suspended || policy.deleting {
+        return None;
+    }
+    let wait = |pause, why| Some(Decision::wait(Phase::Idle, later(now, pause), why));
+    match &facts.place {
+        None => Some(Decision::look(Phase::Idle, Query::Place)),
+        Some(Place::Had) => None,
+        // Its turn is called; looked at again all the same, for people to read who is before it.
+        Some(Place::Taken(taken)) => wait(SLOW, Waiting::Place(taken.clone())),
+        Some(Place::Unread(policies)) => wait(JOURNALS, Waiting::Journals(*policies)),
+    }
 }
 
 fn stage(
@@ -243,6 +276,8 @@ fn stage(
         pending: standby.clone(),
         retiring: active.clone(),
         identity: preflight.identity.clone(),
+        staged_at: None,
+        undoes: None,
         rejected: 0,
         delivered: None,
         first: replaced(facts),
@@ -259,7 +294,7 @@ fn stage(
 
 /// What the first delivery is made over: the Secret's version as it is seen now. A landing is known by the part of it
 /// that counts the versions.
-fn replaced(facts: &Facts) -> Option<String> {
+pub(super) fn replaced(facts: &Facts) -> Option<String> {
     match &facts.secret {
         Some(SecretSeen::Present { version, .. }) => {
             let counted = version
@@ -301,7 +336,33 @@ pub fn next_scheduled(policy: &Policy, journal: &Journal, now: Timestamp) -> Opt
     }
 }
 
-fn schedule_mark(policy: &Policy, since: Timestamp) -> Option<ScheduleMark> {
+/// No rotation runs. What asks for one now, and perhaps only waits for its window, is taken back.
+fn call_off(
+    policy: &Policy,
+    journal: &Journal,
+    value: &str,
+    trigger: Option<&Trigger>,
+    now: Timestamp,
+) -> Decision {
+    let mut next = journal.clone();
+    next.aborted = Some(value.to_owned());
+    match trigger {
+        Some(Trigger::RotateNow(nonce)) => next.handled = Some(nonce.clone()),
+        Some(Trigger::Schedule(_) | Trigger::CatchUp(_)) => next.schedule = schedule_mark(policy, now),
+        Some(Trigger::Recovery | Trigger::RollBack(_) | Trigger::Abort(_)) | None => {}
+    }
+    record(Phase::Idle, Entry::CallOff, next)
+}
+
+/// The value of the abort annotation, while it has not been answered.
+pub(super) fn asked_to_abort<'a>(policy: &'a Policy, journal: &Journal) -> Option<&'a str> {
+    policy
+        .abort
+        .as_deref()
+        .filter(|value| journal.aborted.as_deref() != Some(value))
+}
+
+pub(super) fn schedule_mark(policy: &Policy, since: Timestamp) -> Option<ScheduleMark> {
     policy.schedule.as_ref().map(|schedule| ScheduleMark {
         text: schedule.text().to_owned(),
         since,

@@ -2,7 +2,7 @@
 //!
 //! | phase | true now | next write | may wait for |
 //! |---|---|---|---|
-//! | `Idle` | the Secret names the active user, and it logs in | journal: adopt, reschedule | schedule, rotate-now |
+//! | `Idle` | the Secret names the active user, and it logs in | journal: adopt, reschedule | schedule, rotate-now, a place |
 //! | `Prepared` | preflight passed | journal: stage | window |
 //! | `Staged` | pending and retiring credentials are durable | set the pending verifier | database |
 //! | `Altered` | the primary accepted it | — | database, replicas |
@@ -14,7 +14,9 @@
 //! | `Drained` | no session was seen for the quiet time | set the retiring verifier | database |
 //! | `Retired` | the old password is refused | journal: finish | |
 //!
-//! With direct delivery the flip and the delivery are one write, and `Flipped` is not passed through.
+//! With direct delivery the flip and the delivery are one write, and `Flipped` is not passed through. A rotation that is
+//! given up before the old user is retired is replaced by one in the other direction (journal: roll back), which passes
+//! through the same phases.
 
 mod after_delivery;
 pub mod decide;
@@ -23,9 +25,12 @@ pub mod facts;
 mod headroom;
 pub mod invariant;
 pub mod journal;
+mod notices;
 mod pace;
 pub mod phase;
+pub mod place;
 pub mod project;
+mod roll_back;
 mod rotation;
 pub mod step;
 pub mod words;

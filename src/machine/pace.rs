@@ -8,6 +8,8 @@ pub(super) const SLOW: SignedDuration = SignedDuration::from_mins(1);
 const SYNC: SignedDuration = SignedDuration::from_secs(5);
 /// And at most.
 const SYNC_MAX: SignedDuration = SignedDuration::from_secs(30);
+/// How long after a move a store may show its readers what was current before. It takes well under a second.
+pub(super) const SETTLES: SignedDuration = SignedDuration::from_secs(2);
 
 /// How long Reloader is given at the least.
 const RELOADER: SignedDuration = SignedDuration::from_secs(10);

@@ -3,10 +3,10 @@
 
 use jiff::Timestamp;
 
-use super::decide::{MAX_REJECTED, refused};
+use super::decide::{MAX_REJECTED, refused, schedule_mark};
 use super::facts::{Facts, Identity, Login, OperatorSeen, Refused, SecretSeen, StoreSeen};
-use super::journal::{Finished, Journal, Landing, Rotation, Trigger};
-use super::pace::{SLOW, later, pace, patience, sync_poll};
+use super::journal::{Journal, Landing, Rotation, Trigger};
+use super::pace::{SETTLES, SLOW, later, pace, patience, sync_poll};
 use super::phase::Phase;
 use super::step::{Action, Decision, Entry, Query, Waiting};
 use crate::policy::{Policy, Route};
@@ -23,6 +23,9 @@ pub(super) struct Pass<'a> {
 
 impl Pass<'_> {
     pub(super) fn rotate(&self) -> Decision {
+        if let Some(decision) = self.abort() {
+            return decision;
+        }
         match &self.policy.delivery.route {
             Route::Direct { .. } => self.direct(),
             Route::StoreFirst { .. } => self.store_first(),
@@ -93,8 +96,15 @@ impl Pass<'_> {
             }) if *number > self.journal.number => self.outdated("secret in the store", *number),
             Some(StoreSeen::Present {
                 carries_pending: true,
+                number,
+                version,
                 ..
-            }) => self.flipped(carried),
+            }) => match self.rotation.undoes {
+                // What is put back may be there still. A version of its own keeps a flip that was given up, and is on
+                // its way to the store, from landing after the end.
+                Some(_) if *number != Some(self.journal.number) => self.towards_flip(version),
+                Some(_) | None => self.flipped(carried),
+            },
             Some(StoreSeen::Present {
                 user: Some(user),
                 version,
@@ -138,7 +148,9 @@ impl Pass<'_> {
         if let Some(stop) = self.endpoints(Phase::Altered) {
             return Some(stop);
         }
+        // What is put back is not kept waiting: applications may be down for the want of it.
         let schedule = self.policy.schedule.as_ref();
+        let schedule = schedule.filter(|_| self.rotation.undoes.is_none());
         let opens = schedule.map_or(self.now, |s| s.opens(self.now));
         (opens > self.now).then(|| Decision::wait(Phase::Verified, opens, Waiting::Window(opens)))
     }
@@ -184,6 +196,9 @@ impl Pass<'_> {
             return self.wait(Phase::Flipped, Waiting::Refused(finding));
         }
         match carried {
+            // What is put back may never have left the Secret, so that it is there shows nothing. A moment after the move
+            // the operator may still be shown the version that is taken back, and bring that.
+            Some(_) if self.rotation.undoes.is_some() && !self.has_settled() => self.sync(),
             Some(landing) => {
                 // After a recovery nobody knows how often it had been delivered.
                 let recovered = self.rotation.trigger == Trigger::Recovery;
@@ -236,6 +251,16 @@ impl Pass<'_> {
         Decision::act(phase, action)
     }
 
+    /// Whether the operator was asked since the flip, and so long ago that it is shown what is current.
+    fn has_settled(&self) -> bool {
+        let Some(OperatorSeen::Present { asked, .. }) = &self.facts.operator else {
+            return false;
+        };
+        asked
+            .as_ref()
+            .is_some_and(|asked| later(asked.at, SETTLES) <= self.now)
+    }
+
     /// What was delivered is no longer there. Consumers are judged anew by the delivery that follows.
     pub(super) fn withdraw(&self, phase: Phase) -> Decision {
         let rotation = Rotation {
@@ -273,7 +298,9 @@ impl Pass<'_> {
             Refused::Otherwise(finding) => self.wait(phase, Waiting::Refused(finding.clone())),
             // Another password is possible only while nobody has been told this one.
             Refused::Password(_)
-                if phase < Phase::Flipped && self.rotation.rejected.saturating_add(1) < MAX_REJECTED =>
+                if phase < Phase::Flipped
+                    && self.rotation.undoes.is_none()
+                    && self.rotation.rejected.saturating_add(1) < MAX_REJECTED =>
             {
                 let rotation = Rotation {
                     rejected: self.rotation.rejected.saturating_add(1),
@@ -298,17 +325,11 @@ impl Pass<'_> {
     pub(super) fn record(&self, entry: Entry, rotation: Option<Rotation>) -> Action {
         let mut next = self.journal.clone();
         if rotation.is_none() {
-            let finished = Finished {
-                number: self.journal.number,
-                trigger: self.rotation.trigger.clone(),
-                user: self.rotation.pending.clone(),
-                started_at: self.rotation.started_at,
-                finished_at: self.now,
-                rolled_out_at: self.rotation.rolled_out_at,
-            };
-            next.history.insert(0, finished);
-            // The last one is kept whatever the limit: status.lastRotation comes from it.
-            next.history.truncate(self.policy.history_limit.max(1));
+            next.remember(self.ended(None), self.policy.history_limit);
+            // What came due while it was put back is not made up for either.
+            if self.rotation.undoes.is_some() {
+                next.schedule = schedule_mark(self.policy, self.now);
+            }
         }
         next.rotation = rotation;
         Action::Record {

@@ -6,6 +6,7 @@ use super::endpoints::Lag;
 use super::facts::{Finding, Laggard, Limit, Restarter};
 use super::journal::Journal;
 use super::phase::Phase;
+use super::place::Taken;
 use crate::api::spec::RetireMode;
 use crate::policy::target::{ConsumerRef, RoleName};
 
@@ -65,6 +66,8 @@ pub enum Query {
     Store,
     /// Can the operator be asked to sync, and has it been?
     Operator,
+    /// May a rotation begin, beside those of other policies?
+    Place,
     /// Is everything there that a rotation will need?
     Preflight,
     /// Does the pending credential log in?
@@ -162,6 +165,10 @@ pub enum Entry {
     Withdraw,
     /// The rollout has ended: the wait for sessions begins.
     RollOut,
+    /// The running rotation is taken back: another begins in its place, which delivers the credential from before.
+    RollBack,
+    /// The abort annotation is answered, and no rotation is taken back: there is none, or it is too late.
+    CallOff,
     /// The rotation has ended: its credentials are dropped.
     Finish,
 }
@@ -180,6 +187,8 @@ impl Action {
                 Entry::Deliver => "deliver",
                 Entry::Withdraw => "withdraw",
                 Entry::RollOut => "roll_out",
+                Entry::RollBack => "roll_back",
+                Entry::CallOff => "call_off",
                 Entry::Finish => "finish",
             },
             Self::SetVerifier { .. } => "set_verifier",
@@ -204,6 +213,10 @@ pub enum Waiting {
     Preflight(Vec<Finding>),
     /// The schedule's window is closed until then.
     Window(Timestamp),
+    /// As many rotations as may be are under way.
+    Place(Taken),
+    /// The journals of so many policies, which may have rotations under way.
+    Journals(usize),
     /// A login or a write was refused, or could not be tried.
     Refused(Finding),
     /// The password was set and still does not log in.
@@ -252,6 +265,8 @@ pub enum Waiting {
         behind: Vec<Behind>,
         /// It takes longer than `restart.timeout`.
         overdue: bool,
+        /// It has failed, and `restart.onFailure` asks for what is not possible any more.
+        no_way_back: Option<NoWayBack>,
     },
     /// Room for the connections of the next rollout.
     Room(Crowded),
@@ -268,6 +283,17 @@ pub enum Waiting {
     RetireAfter(Timestamp),
     /// The old password was replaced and still logs in.
     NotRetired,
+}
+
+/// Why a rotation is not taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoWayBack {
+    /// It takes back another one itself.
+    RollBack,
+    /// Nobody knows the previous password: the journal was lost.
+    Unknown,
+    /// The server refuses the previous password: it has been retired, or somebody has changed it.
+    Refused,
 }
 
 /// A rollout for which the server has too little room.

@@ -1,8 +1,11 @@
 //! Sentences for the person on call: what happened, to which object, and the next command to type.
 
 use super::endpoints;
-use super::step::{Behind, Crowded, Waiting};
+use super::place::{Shared, Taken};
+use super::step::{Behind, Crowded, NoWayBack, Waiting};
+use crate::api::spec::TargetKind;
 use crate::api::{self, journal_name};
+use crate::policy::target::{ConsumerKind, ConsumerRef};
 use crate::policy::{Policy, Route};
 
 /// How much somebody has to care.
@@ -75,6 +78,15 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
             "WaitingForWindow",
             Weight::Progress,
             format!("the schedule's window opens at {opens}"),
+        ),
+        Waiting::Place(taken) => ("WaitingForPlace", Weight::Progress, taken_words(policy, taken)),
+        Waiting::Journals(policies) => (
+            "ReadingJournals",
+            Weight::Progress,
+            format!(
+                "the controller has just started: the rotation begins when the journals have been read of {policies} other policies of namespace {namespace} or server {}:{}",
+                policy.database.host, policy.database.port
+            ),
         ),
         Waiting::Refused(finding) => (finding.reason, Weight::Trouble, finding.message.clone()),
         Waiting::NotAccepted => (
@@ -177,8 +189,8 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
             let then = match until {
                 Some(until) => format!("Tandem restarts in its stead from {until} on"),
                 None => format!(
-                    "with spec.restart.mode Reloader, Tandem never does; restart by hand with: kubectl -n {namespace} rollout restart {}",
-                    names.join(" ")
+                    "with spec.restart.mode Reloader, Tandem never does; restart by hand with: {}",
+                    restart_commands(namespace, left)
                 ),
             };
             (
@@ -190,7 +202,11 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                 ),
             )
         }
-        Waiting::Rollout { behind, overdue } => (
+        Waiting::Rollout {
+            behind,
+            overdue,
+            no_way_back,
+        } => (
             if *overdue {
                 "RolloutOverdue"
             } else {
@@ -202,8 +218,9 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                 Weight::Progress
             },
             format!(
-                "both credentials stay valid until no pod holds the old one: {}",
-                behind_words(namespace, behind)
+                "both credentials stay valid until no pod holds the old one: {}{}",
+                behind_words(namespace, behind),
+                no_way_back.map(no_way_back_words).unwrap_or_default()
             ),
         ),
         Waiting::Room(Crowded {
@@ -233,6 +250,13 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                     } else {
                         &l.pod
                     };
+                    if from.is_empty() && l.application_name.is_empty() {
+                        // What PostgreSQL tells of a session to those who may not see it: that it is there.
+                        return format!(
+                            "{} of which the administrator may see no more (the Preflight condition has the GRANT)",
+                            l.count
+                        );
+                    }
                     let at = l
                         .endpoint
                         .as_ref()
@@ -299,11 +323,37 @@ fn external_secret(policy: &Policy) -> &str {
     }
 }
 
+fn taken_words(policy: &Policy, taken: &Taken) -> String {
+    let (at, see) = match taken.shared {
+        Shared::Namespace => (
+            format!("in namespace {}", policy.namespace),
+            format!("-n {}", policy.namespace),
+        ),
+        Shared::Server => (
+            format!("at server {}:{}", policy.database.host, policy.database.port),
+            "-A".to_owned(),
+        ),
+    };
+    let ahead = match taken.ahead {
+        0 => "it is the next".to_owned(),
+        ahead => format!("{ahead} that wait come first"),
+    };
+    format!(
+        "nothing has been changed; at most {} rotations may be under way at once {at}, and these are: {}; {ahead}. See how far they are: kubectl get rotpol {see}; a higher limit is the controller's flag {}",
+        taken.most,
+        taken.holders.join(", "),
+        taken.shared.flag()
+    )
+}
+
 fn behind_words(namespace: &str, behind: &[Behind]) -> String {
     let list: Vec<_> = behind
         .iter()
         .map(|b| {
             let obstacle = b.obstacle.as_ref().map(|o| format!(" ({o})")).unwrap_or_default();
+            if b.old_pods.is_empty() {
+                return format!("{} has a new pod that is not ready{obstacle}", b.consumer);
+            }
             format!(
                 "{} has {} old: {}{obstacle}",
                 b.consumer,
@@ -317,6 +367,43 @@ fn behind_words(namespace: &str, behind: &[Behind]) -> String {
         .map(|b| format!("; see: kubectl -n {namespace} describe {}", b.consumer))
         .unwrap_or_default();
     format!("{}{first}", list.join(", "))
+}
+
+/// How a person has all pods of these workloads replaced.
+#[must_use]
+pub fn restart_commands(namespace: &str, left: &[ConsumerRef]) -> String {
+    let (rollouts, others): (Vec<_>, Vec<_>) = left
+        .iter()
+        .partition(|consumer| consumer.kind == ConsumerKind::Workload(TargetKind::Rollout));
+    let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+    let plain =
+        (!others.is_empty()).then(|| format!("kubectl -n {namespace} rollout restart {}", others.join(" ")));
+    let rollouts = rollouts
+        .iter()
+        .map(|rollout| restart_rollout_command(namespace, &rollout.name));
+    plain.into_iter().chain(rollouts).collect::<Vec<_>>().join("; ")
+}
+
+/// How a person has all pods of a Rollout of Argo replaced: `kubectl rollout restart` does not know it.
+#[must_use]
+pub fn restart_rollout_command(namespace: &str, rollout: &str) -> String {
+    format!(
+        "kubectl -n {namespace} patch rollout {rollout} --type merge -p '{{\"spec\":{{\"restartAt\":\"'$(date -u +%FT%TZ)'\"}}}}'"
+    )
+}
+
+fn no_way_back_words(why: NoWayBack) -> &'static str {
+    match why {
+        NoWayBack::RollBack => {
+            ". This is a roll-back already, and is not rolled back; mend the rollout, and it goes on"
+        }
+        NoWayBack::Unknown => {
+            ". The previous credential cannot be put back, since the journal that knew its password was lost; mend the rollout, and it goes on"
+        }
+        NoWayBack::Refused => {
+            ". The previous credential cannot be put back, since the server refuses its password; mend the rollout, and it goes on"
+        }
+    }
 }
 
 /// What the rotate-now command looks like, for the messages of an idle policy.

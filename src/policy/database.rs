@@ -1,9 +1,9 @@
 //! The server, and what makes it trusted.
 
 use super::delivery::parse_stored;
-use super::target::{RoleName, SecretName};
+use super::target::{FunctionName, RoleName, SecretName};
 use super::{Invalid, StoredSecret, secret_name};
-use crate::api::spec::{CaKind, RotationPolicySpec, TlsMode, TlsSpec, TlsVersion};
+use crate::api::spec::{CaKind, RetireMode, RotationPolicySpec, TlsMode, TlsSpec, TlsVersion};
 
 /// The primary server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Database {
     pub admin: Admin,
     /// The Secret with the certificate that the administrator shows.
     pub admin_certificate: Option<SecretName>,
+    /// What changes passwords in the administrator's stead.
+    pub function: Option<FunctionName>,
     /// Transport security.
     pub tls: Tls,
     /// What `current_user` must be after login.
@@ -113,6 +115,7 @@ pub(super) fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Inva
         name: database.name.clone(),
         admin,
         admin_certificate,
+        function: parse_function(spec)?,
         tls,
         effective_role: database
             .effective_role
@@ -122,6 +125,24 @@ pub(super) fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Inva
             .map_err(|problem| Invalid::new("database.effectiveRole", problem))?,
         smoke_query: database.smoke_query.clone(),
     })
+}
+
+fn parse_function(spec: &RotationPolicySpec) -> Result<Option<FunctionName>, Invalid> {
+    let function = spec
+        .database
+        .admin
+        .function
+        .as_deref()
+        .map(FunctionName::new)
+        .transpose()
+        .map_err(|problem| Invalid::new("database.admin.function", problem))?;
+    if function.is_some() && spec.retire.mode == RetireMode::NoLogin {
+        return Err(Invalid::new(
+            "retire.mode",
+            "a function changes passwords only; set Scramble, or remove database.admin.function",
+        ));
+    }
+    Ok(function)
 }
 
 pub(super) fn parse_tls(field: &str, tls: &TlsSpec) -> Result<Tls, Invalid> {

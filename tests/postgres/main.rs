@@ -9,8 +9,10 @@
 )]
 
 mod changes;
+mod functions;
 mod logins;
 mod mishaps;
+mod parity;
 mod poolers;
 mod proxy;
 mod replicas;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use futures::future::try_join_all;
 use tandem::api::spec::{CaKind, OnActiveSessions, RetireMode};
-use tandem::effects::postgres::{Change, Credential, Server, Verifier, Wanted, login, preflight};
+use tandem::effects::postgres::{Change, Credential, Means, Server, Verifier, Wanted, login, preflight};
 use tandem::effects::{Error, Outcome};
 use tandem::machine::facts::{Finding, Login, Refused};
 use tandem::policy::target::{RoleName, SecretName};
@@ -75,6 +75,7 @@ pub(crate) fn described(host: &str, port: u16, database: &str, tls: bool) -> Dat
             username_key: "username".into(),
             password_key: "password".into(),
         }),
+        function: None,
         admin_certificate: None,
         tls: if tls {
             Tls::VerifyFull(trust())
@@ -161,6 +162,7 @@ impl Scene {
             pair: &self.pair,
             active: Some(&self.a),
             effective_role: Some(&self.owner),
+            function: None,
             smoke_query: Some(SMOKE),
             retire: RetireMode::Scramble,
             on_active: OnActiveSessions::Wait,
@@ -181,7 +183,7 @@ pub(crate) fn change_of<'a>(user: &'a RoleName, verifier: &'a Verifier) -> Chang
     Change {
         user,
         verifier,
-        login: None,
+        means: Means::AlterRole { login: None },
         expected: None,
         time_left: AMPLE,
     }

@@ -4,11 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use tandem::machine::endpoints::Door;
 use tandem::machine::facts::{
-    Consumer, Delivered, Finding, Identity, Limit, Login, OperatorSeen, Preflight, Previous, Quiet, Refused,
-    Room, SecretSeen, Sessions, StoreSeen,
+    Consumer, Delivered, Failing, Finding, Identity, Limit, Login, OperatorSeen, Preflight, Previous, Quiet,
+    Refused, Room, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::invariant::permits;
 use tandem::machine::journal::Landing;
+use tandem::machine::place::{Place, Shared, Taken};
 use tandem::machine::step::Entry;
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Step, decide};
 use tandem::policy::Policy;
@@ -45,24 +46,27 @@ fn doors() -> impl Strategy<Value = Door> {
 
 prop_compose! {
     fn policies()(
-        flags in prop::array::uniform8(prop::bool::weighted(0.2)),
+        flags in prop::array::uniform9(prop::bool::weighted(0.2)),
         asked in prop::option::of(prop::sample::select(&["old", "new", "newer"][..])),
+        abort in prop::option::weighted(0.3, prop::sample::select(&["old", "new"][..])),
         schedule in schedules(),
         at_once in 1..4_usize,
         after in prop_oneof![3 => Just(0), 1 => 0..100_000_i64],
         quiet_for in 0..300_i64,
         history_limit in 0..5_usize,
     ) -> Policy {
-        let [suspended, deleting, alone, killing, no_login, edited, through, reading] = flags;
+        let [suspended, deleting, alone, killing, no_login, edited, through, back, reading] = flags;
         let start = if through { policy().store_first() } else { policy() };
         let mut policy = start.at_once(at_once).keeping_the_old_for(secs(after)).remembering(history_limit);
         policy = if alone { policy.restarting_nothing() } else { policy };
         policy = if killing { policy.terminating() } else { policy };
         policy = if no_login { policy.taking_the_login() } else { policy };
         policy = if edited { policy.of_strangers() } else { policy };
+        policy = if back { policy.rolling_back() } else { policy };
         policy = if reading { policy.reading() } else { policy };
         policy.drain.quiet_for = secs(quiet_for);
-        Policy { suspended, deleting, schedule, rotate_now: asked.map(str::to_owned), ..policy }
+        let (rotate_now, abort) = (asked.map(str::to_owned), abort.map(str::to_owned));
+        Policy { suspended, deleting, schedule, rotate_now, abort, ..policy }
     }
 }
 
@@ -151,8 +155,9 @@ fn logins() -> impl Strategy<Value = Login> {
 }
 
 fn consumers() -> impl Strategy<Value = Vec<Consumer>> {
-    let one = (any::<bool>(), any::<bool>(), any::<bool>(), 0..5_u8, any::<u32>()).prop_map(
-        |(marked, renewed, left, kind, surge)| {
+    let failing = prop::option::of(prop::sample::select(&[Failing::Trouble, Failing::Failure][..]));
+    let one = (any::<[bool; 3]>(), 0..5_u8, any::<u32>(), failing).prop_map(
+        |([marked, renewed, left], kind, surge, failing)| {
             let consumer = match kind {
                 0 => consumer(ConsumerKind::Job, "job"),
                 1 => consumer(ConsumerKind::Pod, "pod"),
@@ -162,6 +167,7 @@ fn consumers() -> impl Strategy<Value = Vec<Consumer>> {
                     ..deployment("web")
                 },
             };
+            let consumer = Consumer { failing, ..consumer };
             let consumer = if marked { consumer.marked() } else { consumer };
             let consumer = if left { consumer.left() } else { consumer };
             if renewed { consumer.renewed() } else { consumer }
@@ -179,6 +185,20 @@ fn rooms() -> impl Strategy<Value = Result<Room, Finding>> {
     prop_oneof![
         1 => Just(Err(trouble())),
         4 => any::<(u32, u32, u32)>().prop_map(move |numbers| Ok(room(numbers))),
+    ]
+}
+
+fn places() -> impl Strategy<Value = Place> {
+    let taken = Taken {
+        shared: Shared::Server,
+        most: 1,
+        holders: vec!["shop/orders".to_owned()],
+        ahead: 2,
+    };
+    prop_oneof![
+        4 => Just(Place::Had),
+        1 => Just(Place::Taken(taken)),
+        1 => any::<usize>().prop_map(Place::Unread),
     ]
 }
 
@@ -205,6 +225,7 @@ prop_compose! {
         secret in prop::option::weighted(0.9, secrets()),
         store in prop::option::weighted(0.9, stores()),
         operator in prop::option::weighted(0.9, operators()),
+        place in prop::option::weighted(0.9, places()),
         preflight in prop::option::weighted(0.9, preflights()),
         pending in prop::option::weighted(0.9, logins()),
         doors in prop::option::weighted(0.9, prop::array::uniform2(doors())),
@@ -220,7 +241,7 @@ prop_compose! {
     ) -> Facts {
         let [altered, proposed, retired, terminated] = done;
         let facts = Facts {
-            secret, store, operator, preflight, pending, previous, consumers, room, sessions,
+            secret, store, operator, place, preflight, pending, previous, consumers, room, sessions,
             altered, proposed, retired, terminated, refused, endpoints: None,
         };
         match doors {
@@ -262,6 +283,7 @@ proptest! {
                 Secret => facts.secret.is_some(),
                 Store => facts.store.is_some(),
                 Operator => facts.operator.is_some(),
+                Place => facts.place.is_some(),
                 Preflight => facts.preflight.is_some(),
                 Pending => facts.pending.is_some(),
                 Endpoints => facts.endpoints.is_some(),
@@ -274,13 +296,14 @@ proptest! {
         }
     }
 
-    /// Numbers never fall, a running rotation is never replaced by another, and none begins without its credentials.
+    /// Numbers never fall, and only a roll-back takes the place of a running rotation.
     #[test]
     fn fm48_a_running_rotation_never_starts_another(policy in policies(), journal in journals(), facts in facts()) {
         prop_assume!(journal.rotation.is_some());
         if let Step::Act(Action::Record { entry, next }) = decide(&policy, &journal.clone().valid(), &facts, now()).step {
-            prop_assert!(matches!(entry, Entry::Regenerate | Entry::Deliver | Entry::Withdraw | Entry::RollOut | Entry::Finish), "{entry:?}");
-            prop_assert_eq!(next.number, journal.number);
+            let takes_back = entry == Entry::RollBack;
+            prop_assert!(takes_back || matches!(entry, Entry::Regenerate | Entry::Deliver | Entry::Withdraw | Entry::RollOut | Entry::CallOff | Entry::Finish), "{entry:?}");
+            prop_assert_eq!(next.number, journal.number + u64::from(takes_back));
         }
     }
 }
@@ -288,7 +311,7 @@ proptest! {
 #[test]
 fn the_last_number_and_the_last_time_stand_still() {
     let last = resting().numbered(u64::MAX).valid();
-    let facts = staged().preflight(passed());
+    let facts = staged().place(Place::Had).preflight(passed());
     let asked = policy().asked("new");
     let Step::Act(action) = decide(&asked, &last, &facts, now()).step else {
         panic!("it tries");

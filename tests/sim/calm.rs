@@ -136,7 +136,7 @@ fn everything_happens(state: &mut State, moves: &mut Vec<Move>) -> Result<(), Br
         let comes = state.cluster.source.as_ref().is_some_and(|source| source.asked)
             || state.cluster.secret.is_none();
         let next = lives(state).into_iter().find(|life| match life {
-            Life::Spawn { .. } | Life::SyncLate => false,
+            Life::Spawn { .. } | Life::SyncLate | Life::Abort => false,
             Life::Sync => comes,
             Life::Replace { .. }
             | Life::Gone { .. }
@@ -178,9 +178,12 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
         everybody(state)?;
         return Ok(Some(Meddle::Resume));
     }
-    // Whoever took a restart back is told that any other will do.
+    // Whoever took a restart back is told that any other will do. In a roll-back a mark of Reloader's proves none.
+    let kept = state.cluster.journal.as_ref().and_then(|kept| kept.journal());
+    let rotation = kept.and_then(|journal| journal.rotation.as_ref());
+    let undoes = rotation.is_some_and(|rotation| rotation.undoes.is_some());
     let taken_back = |w: &super::data::Workload| {
-        w.mark.is_none() && w.reloaded.is_none() && (w.taken_back.is_some() || w.undone.is_some())
+        w.mark.is_none() && (w.reloaded.is_none() || undoes) && (w.taken_back.is_some() || w.undone.is_some())
     };
     if matches!(reason, "WaitingForRollout" | "RolloutOverdue")
         && let Some(workload) = state.cluster.workloads.iter().position(taken_back)
@@ -195,6 +198,7 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
             "JournalCorrupt" | "SecretChanged" | "StoreChanged" => Ok(Some(Meddle::DeleteJournal)),
             "SecretBehindStore" => Ok(Some(Meddle::AskSync)),
             "SecretMissing" | "UnknownUser" => Ok(Some(Meddle::RevertSecret)),
+            "RolloutOverdue" => Ok(Some(Meddle::MendPods)),
             "ActiveLoginFailed" => Ok(Some(Meddle::ChangePassword(0))),
             reason => Err(format!(
                 "L: stalled for {reason:?}, which no person can mend: {}",
@@ -280,6 +284,13 @@ fn goal(state: &State) -> Result<(), Broken> {
         .is_some_and(|asked| journal.handled.as_ref() != Some(&asked))
     {
         return wrong("rotate-now was not answered");
+    }
+    if policy
+        .abort
+        .map(nonce)
+        .is_some_and(|asked| journal.aborted.as_ref() != Some(&asked))
+    {
+        return wrong("abort was not answered");
     }
     if state.controller.wake.is_some_and(|wake| wake - state.now < REST) {
         return wrong("it goes on looking");

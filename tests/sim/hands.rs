@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use jiff::Timestamp;
+use tandem::api::RotationPolicy;
 use tandem::controller::turn::{Mind, Next, turn};
 use tandem::effects::{Error, Fresh, Outcome, Seen, World};
 use tandem::machine::endpoints::Door;
@@ -50,6 +51,8 @@ pub struct Turn {
     pub proven_everywhere: BTreeSet<Credential>,
     /// The old password was seen to be refused since the last write.
     pub refused: bool,
+    /// The old password was seen to log in since the last write.
+    pub way_back: bool,
     /// The retiring user's sessions were ended.
     pub terminated: bool,
 }
@@ -204,7 +207,7 @@ impl<'m, M: Mind> Hands<'m, M> {
         // What happens to pods has an order only with what is done about pods.
         let about_pods = matches!(
             label,
-            "flip" | "sync" | "deliver" | "restart" | "roll_out" | "retire"
+            "flip" | "sync" | "deliver" | "restart" | "roll_out" | "retire" | "roll_back"
         );
         let lives = if about_pods {
             lives(&self.state)
@@ -314,7 +317,7 @@ fn same_policy(now: &Cluster, old: &Cluster) -> bool {
         cluster
             .policy
             .as_ref()
-            .map(|p| (p.generation, p.deleting, p.rotate_now))
+            .map(|p| (p.generation, p.deleting, p.rotate_now, p.abort))
     };
     revision(now) == revision(old) && policy(now) == policy(old)
 }
@@ -346,10 +349,16 @@ impl<M: Mind> World for Hands<'_, M> {
         Ok(fresh)
     }
 
+    fn object(&self) -> Option<&RotationPolicy> {
+        // Both are read at once here, or neither.
+        None
+    }
+
     async fn look(&mut self, _policy: &Policy, query: Query) -> Result<Seen, Error> {
         let cluster = match query {
             Query::Secret | Query::Preflight => self.shown(|now, old| now.secret == old.secret),
             Query::Store | Query::Operator => self.shown(|now, old| now.source == old.source),
+            Query::Place => Arc::new(self.state.cluster.clone()),
             Query::Consumers => {
                 self.shown(|now, old| now.workloads == old.workloads && now.reloader == old.reloader)
             }
@@ -371,6 +380,7 @@ impl<M: Mind> World for Hands<'_, M> {
                     .extend(self.turn.view.pending().map(|(_, credential)| credential));
             }
             Seen::Previous(Previous::Refused | Previous::Unknown) => self.turn.refused = true,
+            Seen::Previous(Previous::Accepted) => self.turn.way_back = true,
             _ => {}
         }
         Ok(seen)
@@ -404,6 +414,7 @@ impl<M: Mind> World for Hands<'_, M> {
         self.turn.proven.clear();
         self.turn.proven_everywhere.clear();
         self.turn.refused = false;
+        self.turn.way_back = false;
         self.turn.terminated |= matches!(action, Action::Terminate { .. });
         Ok(Outcome::Done)
     }

@@ -39,6 +39,7 @@ pub mod key;
 pub mod mutants;
 pub mod reader;
 pub mod reloader;
+pub mod roll_back_mutants;
 pub mod rules;
 pub mod start;
 pub mod store_mutants;

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{ContainerStateRunning, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Cluster;
 use super::argo::Rollout;
+use super::failing::failing;
 use super::obstacles::obstacle;
 use super::owners::{Owner, Owners, Workload, name};
 use super::reloader::Reloading;
@@ -84,6 +85,21 @@ impl Workloads {
     /// the delivery only the mark tells. Without the time of the delivery only marked pods are new.
     #[must_use]
     pub fn judge(&self, policy: &Policy, mark: &str, delivered_at: Option<Timestamp>) -> Vec<Consumer> {
+        self.judge_sparing(policy, mark, delivered_at, None)
+    }
+
+    /// The same in a roll-back: a pod that was created before the rotation which is taken back began holds the
+    /// credential that is put back, and counts as new. Not so when a container of it has started since: that one has
+    /// read the Secret anew. When it started is told by the node's clock; a rotation takes seconds from its beginning to
+    /// the delivery, and nodes are expected to agree to that.
+    #[must_use]
+    pub fn judge_sparing(
+        &self,
+        policy: &Policy,
+        mark: &str,
+        delivered_at: Option<Timestamp>,
+        spared_before: Option<Timestamp>,
+    ) -> Vec<Consumer> {
         let key = restart_key(&policy.name);
         let marked = |metadata: Option<&ObjectMeta>, spec: Option<&PodSpec>| {
             let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref());
@@ -97,19 +113,35 @@ impl Workloads {
             let younger = created
                 .zip(delivered_at)
                 .is_some_and(|(created, delivered)| created > delivered);
-            younger || marked(Some(&pod.metadata), pod.spec.as_ref())
+            let spared = created
+                .zip(spared_before)
+                .is_some_and(|(created, began)| created < began && !has_started_since(pod, began));
+            younger || spared || marked(Some(&pod.metadata), pod.spec.as_ref())
         })
         .into_iter()
         .map(|(reference, group)| {
             let workload = group.owner.workload;
             let template = workload.map(Workload::template);
+            let failing = failing(&reference, workload, &group.new);
+            let returned = template.is_some_and(|template| {
+                self.reloading
+                    .may_mark(template.metadata.as_ref(), template.spec.as_ref())
+            });
+            // Where the rotation that is taken back did not get so far, Reloader's mark is there from before. Pods that
+            // started meanwhile carry it too; Reloader sees nothing to do, and leaves them.
+            let is_left_over = |pod: &&Pod| self.reloading.may_mark(Some(&pod.metadata), pod.spec.as_ref());
+            let left_over = returned && group.old.iter().any(is_left_over);
             Consumer {
                 uid: group.owner.uid.clone(),
                 marked: template
                     .is_some_and(|template| marked(template.metadata.as_ref(), template.spec.as_ref()))
-                    || matches!(workload, Some(Workload::Rollout(rollout)) if rollout.is_restarted(delivered_at)),
+                    || (returned && !left_over)
+                    || matches!(workload, Some(Workload::Rollout(rollout)) if rollout.is_restarted(delivered_at))
+                    || workload.is_some_and(|workload| self.reloading.is_overwritten(workload, delivered_at)),
                 reverted: false,
-                restarter: workload.map_or(Restarter::Tandem, |workload| self.reloading.restarter(workload)),
+                restarter: workload
+                    .filter(|_| !left_over)
+                    .map_or(Restarter::Tandem, |workload| self.reloading.restarter(workload)),
                 old_pods: group
                     .old
                     .iter()
@@ -117,17 +149,15 @@ impl Workloads {
                     .collect(),
                 ready: u32::try_from(group.new.iter().filter(|pod| is_ready(pod)).count())
                     .unwrap_or(u32::MAX),
-                obstacle: (!group.old.is_empty())
+                obstacle: (!group.old.is_empty() || failing.is_some())
                     .then(|| {
-                        obstacle(
-                            &self.namespace,
-                            &reference,
-                            group.owner.workload,
-                            &group.old,
-                            &group.new,
-                        )
+                        let paused = workload.and_then(|w| self.reloading.paused(&self.namespace, w));
+                        paused.or_else(|| {
+                            obstacle(&self.namespace, &reference, workload, &group.old, &group.new)
+                        })
                     })
                     .flatten(),
+                failing,
                 surge: group.owner.workload.map_or(0, surge),
                 reference,
             }
@@ -302,19 +332,28 @@ fn is_target(target: &Target, workload: Workload<'_>) -> bool {
 fn is_alive(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return true };
     let finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-    let all = [
+    !finished || running(status).next().is_some()
+}
+
+/// Whether a process of the pod was started at that time or later.
+fn has_started_since(pod: &Pod, time: Timestamp) -> bool {
+    let started = |running: &ContainerStateRunning| running.started_at.as_ref().map(|at| at.0);
+    pod.status
+        .iter()
+        .flat_map(running)
+        .any(|running| started(running).is_none_or(|at| at >= time))
+}
+
+/// The processes of a pod that run.
+fn running(status: &PodStatus) -> impl Iterator<Item = &ContainerStateRunning> {
+    [
         &status.init_container_statuses,
         &status.container_statuses,
         &status.ephemeral_container_statuses,
-    ];
-    let running = all.into_iter().flat_map(|list| list.iter().flatten());
-    !finished
-        || running.into_iter().any(|container| {
-            container
-                .state
-                .as_ref()
-                .is_some_and(|state| state.running.is_some())
-        })
+    ]
+    .into_iter()
+    .flat_map(|list| list.iter().flatten())
+    .filter_map(|container| container.state.as_ref()?.running.as_ref())
 }
 
 /// Whether the pod's own condition says that it is ready, and it is to stay.

@@ -133,7 +133,7 @@ impl Live<'_> {
         let active = credential.as_ref().map(|credential| credential.user.clone());
         findings.extend(neighbours::findings(
             policy,
-            self.hands.policies.state().iter().map(AsRef::as_ref),
+            self.hands.places.policies().state().iter().map(AsRef::as_ref),
         ));
         let reloading = self
             .cluster
@@ -247,6 +247,7 @@ impl Live<'_> {
 
     pub(super) async fn consumers(&self, policy: &Policy) -> Result<Vec<Consumer>, Error> {
         let (journal, rotation, _) = self.running()?;
+        let spared = rotation.undoes.as_ref().and_then(|undone| undone.staged_at);
         let (seen, app) = self.secret(policy).await?;
         let landing = match (policy.delivery.source(), seen) {
             (Some(_), _) => rotation.delivered.clone(),
@@ -255,14 +256,14 @@ impl Live<'_> {
         };
         let id = landing.as_ref().map(|landing| landing.id.as_str());
         let mark = api::restart_mark(&policy.uid, journal.number, id);
-        let content = Content::of(id, rotation.first.as_deref());
+        let content = Content::of(id, rotation.first.as_deref(), rotation.undoes.is_some());
         let reloading = self
             .cluster
             .reloading(policy, app.as_ref(), content, self.now())
             .await?;
         let delivered_at = landing.map(|landing| landing.at);
         self.cluster
-            .consumers(policy, &mark, delivered_at, reloading)
+            .consumers(policy, &mark, delivered_at, spared, reloading)
             .await
     }
 

@@ -3,6 +3,7 @@
 mod endpoints;
 mod guards;
 mod looks;
+mod unsettled;
 mod writes;
 
 use std::collections::HashMap;
@@ -10,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt as _};
 use tokio::time::{Instant, timeout};
 
@@ -20,6 +20,7 @@ use super::fault::Fault;
 use super::kubernetes::Cluster;
 use super::kubernetes::journal::{JournalSecret, Material};
 use super::leadership::Leadership;
+use super::places::{Places, Stand};
 use super::series::Series;
 use super::store::{Document, Stores};
 use super::{Error, Fresh, Outcome, Seen, World};
@@ -30,6 +31,7 @@ use crate::machine::step::Entry;
 use crate::machine::{Action, Loaded, Query};
 use crate::policy::Policy;
 use crate::telemetry::metrics::Metrics;
+use unsettled::Unsettled;
 
 /// A write is not begun with less of the lease left than this: it would only be fenced off half-way.
 const ENOUGH: Duration = Duration::from_secs(3);
@@ -40,11 +42,12 @@ const PROGRESS: Duration = Duration::from_secs(5);
 pub struct Hands {
     client: Client,
     leadership: Leadership,
-    policies: Store<RotationPolicy>,
+    places: Places,
     identity: String,
     metrics: Arc<Metrics>,
     stores: Stores,
     series: Series,
+    unsettled: Unsettled,
     shown: Mutex<HashMap<String, Instant>>,
     #[cfg(feature = "fault-injection")]
     fault: Fault,
@@ -57,7 +60,7 @@ impl Hands {
         client: &Client,
         identity: &str,
         leadership: Leadership,
-        policies: Store<RotationPolicy>,
+        places: Places,
         stores: Stores,
         metrics: Arc<Metrics>,
         #[cfg(feature = "fault-injection")] fault: Fault,
@@ -66,14 +69,20 @@ impl Hands {
             client: client.clone(),
             identity: identity.to_owned(),
             leadership,
-            policies,
+            places,
             metrics,
             stores,
             series: Series::default(),
+            unsettled: Unsettled::default(),
             shown: Mutex::default(),
             #[cfg(feature = "fault-injection")]
             fault,
         }
+    }
+
+    /// A turn of the policy has failed, perhaps before it began.
+    pub fn failed(&self, policy: &RotationPolicy) {
+        self.places.unreached(policy);
     }
 
     /// The world of one policy, for one turn.
@@ -84,6 +93,7 @@ impl Hands {
             hands: self,
             cluster: Cluster::new(self.client.clone(), &namespace),
             name: policy.name_any(),
+            stand: self.places.stand(policy),
             object: None,
             journal: None,
             document: None,
@@ -96,6 +106,7 @@ pub struct Live<'a> {
     hands: &'a Hands,
     cluster: Cluster,
     name: String,
+    stand: Stand<'a>,
     object: Option<RotationPolicy>,
     journal: Option<JournalSecret>,
     /// What the store said is current, in this turn. A version never changes, no write but the flip makes another one
@@ -110,19 +121,29 @@ impl World for Live<'_> {
 
     async fn load(&mut self) -> Result<Option<Fresh>, Error> {
         let Some(object) = self.cluster.policy(&self.name).await? else {
+            self.stand.read(None, &Loaded::Absent);
             return Ok(None);
         };
-        let journal = self
-            .cluster
-            .journal(&self.name, &object.uid().unwrap_or_default())
-            .await?;
+        let uid = object.uid().unwrap_or_default();
+        self.object = Some(object.clone());
+        let journal = match self.cluster.journal(&self.name, &uid).await {
+            Ok(journal) => journal,
+            Err(error) => {
+                self.stand.unreadable();
+                return Err(error);
+            }
+        };
+        self.stand.read(Some(&object), &journal.loaded);
         let fresh = Fresh {
-            object: object.clone(),
+            object,
             journal: journal.loaded.clone(),
         };
-        self.object = Some(object);
         self.journal = Some(journal);
         Ok(Some(fresh))
+    }
+
+    fn object(&self) -> Option<&RotationPolicy> {
+        self.object.as_ref()
     }
 
     async fn look(&mut self, policy: &Policy, query: Query) -> Result<Seen, Error> {
@@ -130,6 +151,7 @@ impl World for Live<'_> {
             Query::Secret => Seen::Secret(self.secret(policy).await?.0),
             Query::Store => Seen::Store(self.store(policy).await?),
             Query::Operator => Seen::Operator(self.operator(policy).await?),
+            Query::Place => Seen::Place(self.stand.ask(policy, self.now())),
             Query::Preflight => Seen::Preflight(self.preflight(policy).await?),
             Query::Pending => Seen::Pending(self.pending_login(policy).await?),
             Query::Endpoints => Seen::Endpoints(self.endpoints(policy).await?),
@@ -148,10 +170,17 @@ impl World for Live<'_> {
             .filter(|left| *left > ENOUGH)
             .ok_or(Error::Fenced)?;
         let label = action.label();
+        if matches!(action, Action::Flip { .. }) && self.running()?.1.undoes.is_some() {
+            // The user that is put back may be the one whose retirement was on its way.
+            self.hands.unsettled.check(&policy.uid)?;
+        }
         if delivers(action) {
             // Somebody had put the old credential back, or it is the first delivery: what was quiet before says
             // nothing about the pods that took it.
             self.hands.series.end(&policy.uid);
+        }
+        if begins(action) {
+            self.stand.begins();
         }
         #[cfg(feature = "fault-injection")]
         self.hands.fault.before().await;
@@ -163,6 +192,7 @@ impl World for Live<'_> {
                     seconds: left.as_secs(),
                 })
             });
+        self.hands.unsettled.note(&policy.uid, action, &written, left);
         #[cfg(feature = "fault-injection")]
         self.hands.fault.after().await;
         if matches!(action, Action::Flip { .. }) {
@@ -176,7 +206,7 @@ impl World for Live<'_> {
         if let (
             Ok(Outcome::Done),
             Action::Record {
-                entry: Entry::Stage,
+                entry: Entry::Stage | Entry::RollBack,
                 next,
             },
         ) = (&written, action)
@@ -228,6 +258,20 @@ fn delivers(action: &Action) -> bool {
     }
 }
 
+/// Whether it begins a rotation.
+fn begins(action: &Action) -> bool {
+    match action {
+        Action::Record { entry, .. } => *entry == Entry::Stage,
+        Action::SetVerifier { .. }
+        | Action::Propose { .. }
+        | Action::Flip { .. }
+        | Action::Sync { .. }
+        | Action::Restart { .. }
+        | Action::Terminate { .. }
+        | Action::Retire { .. } => false,
+    }
+}
+
 impl Live<'_> {
     /// Tells what a policy leaves behind when it is deleted, and forgets it. What cannot be read is not told, and holds
     /// up no deletion: the rights in a namespace often go together with its policies.
@@ -258,7 +302,9 @@ impl Live<'_> {
             };
             self.cluster.tell(object, &[notice], &self.hands.identity).await;
         }
+        self.stand.read(None, &Loaded::Absent);
         self.hands.series.end(&uid);
+        self.hands.unsettled.forget(&uid);
         self.hands
             .shown
             .lock()

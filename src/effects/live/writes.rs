@@ -12,7 +12,7 @@ use crate::api::spec::{RetireMode, TargetKind};
 use crate::effects::ambient::Ambient;
 use crate::effects::kubernetes::journal::Material;
 use crate::effects::kubernetes::secret::Delivery;
-use crate::effects::postgres::{self, Change, Credential, Verifier};
+use crate::effects::postgres::{self, Change, Credential, Means, Verifier};
 use crate::effects::store::{Store as _, version_id};
 use crate::effects::{Error, Outcome, World as _};
 use crate::machine::Action;
@@ -41,9 +41,11 @@ impl Live<'_> {
                 let (journal, rotation, material) = self.running()?;
                 let nonce = match &rotation.trigger {
                     Trigger::RotateNow(nonce) => Some(nonce.as_str()),
-                    Trigger::Schedule(_) | Trigger::CatchUp(_) | Trigger::Recovery => {
-                        journal.handled.as_deref()
-                    }
+                    Trigger::Schedule(_)
+                    | Trigger::CatchUp(_)
+                    | Trigger::Recovery
+                    | Trigger::RollBack(_)
+                    | Trigger::Abort(_) => journal.handled.as_deref(),
                 };
                 let delivery = Delivery {
                     number: journal.number,
@@ -70,15 +72,18 @@ impl Live<'_> {
                 form: Restarter::Tandem,
             } => {
                 let (journal, ..) = self.running()?;
-                let landing = self.landing(policy).await?;
-                let mark = api::restart_mark(
-                    &policy.uid,
-                    journal.number,
-                    landing.as_ref().map(|l| l.id.as_str()),
-                );
+                let number = journal.number;
+                // What was delivered is gone since it was looked at. It will be delivered again, and a restart before that
+                // would be one too many.
+                let landing = self.landing(policy).await?.ok_or_else(|| Error::Conflict {
+                    what: self
+                        .cluster
+                        .named("Secret", policy.delivery.target.secret.as_str()),
+                })?;
+                let mark = api::restart_mark(&policy.uid, number, Some(&landing.id));
                 let key = api::restart_key(&policy.name);
                 if consumer.kind == ConsumerKind::Workload(TargetKind::Rollout) {
-                    let delivered_at = landing.map(|landing| landing.at);
+                    let delivered_at = Some(landing.at);
                     let name = &consumer.name;
                     return self
                         .cluster
@@ -125,7 +130,8 @@ impl Live<'_> {
     async fn record(&mut self, policy: &Policy, entry: Entry, next: &Journal) -> Result<Outcome, Error> {
         let material = match entry {
             Entry::Adopt | Entry::Reschedule | Entry::Finish => None,
-            Entry::Deliver | Entry::Withdraw | Entry::RollOut => self.material().cloned(),
+            Entry::Deliver | Entry::Withdraw | Entry::RollOut | Entry::CallOff => self.material().cloned(),
+            Entry::RollBack => Some(self.turned_round(policy)?),
             Entry::Stage => Some(self.stage(policy, next).await?),
             Entry::Recover => Some(self.recover(policy, next).await?),
             Entry::Regenerate => {
@@ -159,6 +165,22 @@ impl Live<'_> {
         })
     }
 
+    /// The credential from before is the pending one, and the one that was pending goes.
+    fn turned_round(&self, policy: &Policy) -> Result<Material, Error> {
+        let (_, _, running) = self.running()?;
+        let Some(before) = &running.previous_password else {
+            return Err(Error::Unusable(
+                "the journal does not hold the previous password".into(),
+            ));
+        };
+        Ok(Material {
+            pending_password: before.clone(),
+            pending_verifier: Verifier::compute(before).sensitive().clone(),
+            retiring_verifier: fresh_password(policy).1,
+            previous_password: Some(running.pending_password.clone()),
+        })
+    }
+
     /// What was delivered is the pending credential; the old password is not known any more.
     async fn recover(&mut self, policy: &Policy, next: &Journal) -> Result<Material, Error> {
         let present = self.delivered_password(policy, next).await?;
@@ -175,7 +197,11 @@ impl Live<'_> {
     async fn delivered_password(&mut self, policy: &Policy, next: &Journal) -> Result<Sensitive, Error> {
         let expected = next.rotation.as_ref().map(|r| match r.trigger {
             Trigger::Recovery => &r.pending,
-            Trigger::RotateNow(_) | Trigger::Schedule(_) | Trigger::CatchUp(_) => &r.retiring,
+            Trigger::RotateNow(_)
+            | Trigger::Schedule(_)
+            | Trigger::CatchUp(_)
+            | Trigger::RollBack(_)
+            | Trigger::Abort(_) => &r.retiring,
         });
         let (what, credential) = match policy.delivery.source() {
             None => {
@@ -273,10 +299,14 @@ impl Live<'_> {
         };
         let verifier = Verifier::parse(verifier.expose())
             .map_err(|_| Error::Unusable("the journal's verifier is not a SCRAM-SHA-256 verifier".into()))?;
+        let means = match &policy.database.function {
+            Some(function) => Means::Function(function),
+            None => Means::AlterRole { login },
+        };
         let change = Change {
             user,
             verifier: &verifier,
-            login,
+            means,
             expected: rotation.identity.as_ref(),
             time_left: left,
         };

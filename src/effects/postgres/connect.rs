@@ -15,7 +15,8 @@ use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::error::DbError;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{
-    AsyncMessage, Client, Config, Connection, Error, NoTls, Row, SimpleQueryMessage, SimpleQueryRow, Socket,
+    AsyncMessage, Client, Config, Connection, Error, IsolationLevel, NoTls, Row, SimpleQueryMessage,
+    SimpleQueryRow, Socket,
 };
 
 use super::classify::{Failure, Silence};
@@ -37,8 +38,9 @@ const CALL_LIMIT: Duration = Duration::from_secs(20);
 /// The server's own limits. With them a statement ends there too when its caller is gone, so nothing is ever cancelled
 /// from here.
 const LIMITS: &str = "-c lock_timeout=5s -c statement_timeout=15s -c idle_in_transaction_session_timeout=15s";
-/// For the administrator: a role's own search path must not decide what its statements mean.
-const ADMIN_OPTIONS: &str = "-c search_path=pg_catalog";
+/// For the administrator: a role's own search path must not decide what its statements mean; and compiling a question
+/// about the catalogs would take longer than answering it.
+const ADMIN_OPTIONS: &str = "-c search_path=pg_catalog -c jit=off";
 const APPLICATION_NAME: &str = "tandem";
 
 /// Whose login it is.
@@ -185,6 +187,36 @@ impl Session {
             let portal = transaction.bind(sql, &[]).await?;
             transaction.query_portal(&portal, 1).await?;
             transaction.rollback().await
+        };
+        driven(messages, notices, limit, work).await
+    }
+
+    /// Several questions with the same parameters, of one state of the server and without a change to it.
+    pub(super) async fn questions(
+        &mut self,
+        statements: &[String],
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Trouble> {
+        let Self {
+            client,
+            messages,
+            notices,
+            ..
+        } = self;
+        let limit = Instant::now() + CALL_LIMIT;
+        let work = async {
+            let transaction = client
+                .build_transaction()
+                .isolation_level(IsolationLevel::RepeatableRead)
+                .read_only(true)
+                .start()
+                .await?;
+            let mut rows = Vec::new();
+            for statement in statements {
+                rows.extend(transaction.query(statement, parameters).await?);
+            }
+            transaction.rollback().await?;
+            Ok(rows)
         };
         driven(messages, notices, limit, work).await
     }

@@ -154,6 +154,14 @@ impl Server {
         Ok(server)
     }
 
+    /// The same server, to log in to another database.
+    pub(super) fn in_database(&self, name: &str) -> Self {
+        Self {
+            database: name.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// The same, at one of the addresses of its name. The certificate is still to be for the name.
     pub(super) fn pinned(&self, address: IpAddr) -> Self {
         Self {

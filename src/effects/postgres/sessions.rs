@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::classify::Failure;
 use super::connect::{Purpose, Session, Trouble};
-use super::preflight::terminate_right;
 use super::replicas::no_replica;
+use super::rights::terminate_right;
 use super::roles::{CLOCK, unknown};
 use super::server::{Credential, Server};
 use super::words::{blocker, quoted, run};

@@ -312,6 +312,7 @@ mod tests {
             port: 5432,
             name: database.into(),
             admin: Admin::Secret(admin),
+            function: None,
             admin_certificate: None,
             tls: Tls::Disabled,
             effective_role: None,

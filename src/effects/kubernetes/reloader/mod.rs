@@ -8,6 +8,7 @@
 //! | `instances` | which instances there are, and whether they run: the only reads |
 //! | `decision` | whether an instance restarts a workload, and which container it writes to |
 //! | `pattern` | the regular expressions of Go in annotations |
+//! | `pause` | what it pauses for a time before it restarts it |
 //! | `selector` | label selectors as text |
 //! | `marker` | what it writes on a pod template |
 //! | `stand_in` | the same write, made by Tandem in its stead |
@@ -19,9 +20,11 @@ mod instances;
 mod marker;
 mod options;
 mod pattern;
+mod pause;
 mod selector;
 mod stand_in;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PodSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -54,16 +57,19 @@ pub enum Content {
     First,
     /// It was delivered before, and something else came between.
     Again,
+    /// A roll-back has delivered it, for the first time. It was there before the rotation that is taken back.
+    Returned,
 }
 
 impl Content {
-    /// By the id of the delivery that is seen, and of the first one.
+    /// By the id of the delivery that is seen, and of the first one of this rotation, which may be a roll-back.
     #[must_use]
-    pub fn of(landed: Option<&str>, first: Option<&str>) -> Self {
+    pub fn of(landed: Option<&str>, first: Option<&str>, undoes: bool) -> Self {
         match landed {
             None => Self::Unknown,
-            Some(_) if landed == first => Self::First,
-            Some(_) => Self::Again,
+            Some(_) if landed != first => Self::Again,
+            Some(_) if undoes => Self::Returned,
+            Some(_) => Self::First,
         }
     }
 }
@@ -96,6 +102,22 @@ impl Reloading {
     pub(super) fn marks(&self, metadata: Option<&ObjectMeta>, spec: Option<&PodSpec>) -> bool {
         let marker = self.marker.as_ref().filter(|_| self.content == Content::First);
         marker.is_some_and(|marker| marker.is_on(metadata, spec))
+    }
+
+    /// The same in a roll-back, where the mark may be from the time before the rotation that is taken back.
+    pub(super) fn may_mark(&self, metadata: Option<&ObjectMeta>, spec: Option<&PodSpec>) -> bool {
+        let marker = self.marker.as_ref().filter(|_| self.content == Content::Returned);
+        marker.is_some_and(|marker| marker.is_on(metadata, spec))
+    }
+
+    /// Whether Reloader has restarted the workload for something else after the delivery, and nobody can see any more
+    /// whether for this as well.
+    pub(super) fn is_overwritten(&self, workload: Workload<'_>, delivered_at: Option<Timestamp>) -> bool {
+        let template = workload.template().metadata.as_ref();
+        let known = self.marker.as_ref().zip(template).zip(delivered_at);
+        known.is_some_and(|((marker, template), delivered_at)| {
+            marker.is_overwritten(workload.metadata(), template, delivered_at)
+        })
     }
 
     /// Whether the workload's annotations make it a consumer, whatever its pods refer to. A Secret that Reloader is told
@@ -132,7 +154,7 @@ impl Reloading {
         match (self.content, self.restart_of(workload)) {
             // Nobody could tell whether Reloader has done it for this delivery or for the one before.
             (Content::Again, _) | (_, None) => Restarter::Tandem,
-            (Content::Unknown | Content::First, Some(_)) => Restarter::Reloader,
+            (Content::Unknown | Content::First | Content::Returned, Some(_)) => Restarter::Reloader,
         }
     }
 
@@ -150,5 +172,7 @@ impl Reloading {
     }
 }
 
+#[cfg(test)]
+mod roll_back_tests;
 #[cfg(test)]
 mod tests;
