@@ -49,9 +49,10 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
         Action::Propose { .. } | Action::Flip { .. } if !proven(facts) => {
             Some("S5: the source of truth must never name an unproven credential")
         }
-        // Where the Secret carries it already, only its mark is put back.
+        // Where the Secret carries it already, only its mark is put back; and a roll-back puts back what has worked
+        // everywhere.
         Action::Propose { .. } | Action::Flip { .. }
-            if !delivered(facts) && !endpoints::open(policy, facts) =>
+            if rotation.undoes.is_none() && !delivered(facts) && !endpoints::open(policy, facts) =>
         {
             Some("S5: the credential is not proven at every endpoint")
         }

@@ -149,10 +149,12 @@ impl Pass<'_> {
         if let Some(stop) = self.login(phase) {
             return Some(stop);
         }
-        if let Some(stop) = self.endpoints(Phase::Altered) {
+        // What is put back is not kept waiting: applications may be down for the want of it, and it has worked everywhere.
+        if self.rotation.undoes.is_none()
+            && let Some(stop) = self.endpoints(Phase::Altered)
+        {
             return Some(stop);
         }
-        // What is put back is not kept waiting: applications may be down for the want of it.
         let schedule = self.policy.schedule.as_ref();
         let schedule = schedule.filter(|_| self.rotation.undoes.is_none());
         let opens = schedule.map_or(self.now, |s| s.opens(self.now));

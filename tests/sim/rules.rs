@@ -7,7 +7,7 @@ use tandem::api::{RotationPolicyStatus, condition};
 use tandem::machine::Phase;
 use tandem::machine::QUIET_POLLS;
 
-use super::answers::session_count;
+use super::answers::{View, session_count};
 use super::data::{Credential, Source, State, Write, user_index};
 use super::hands::Turn;
 
@@ -184,7 +184,7 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
         Write::Secret { credential, .. }
         | Write::Propose { credential, .. }
         | Write::Promote { credential, .. } => (!turn.proven.contains(credential)
-            || !(view.carried || everywhere(state, turn, *credential)))
+            || !(view.carried || puts_back(view) || everywhere(state, turn, *credential)))
         .then(|| "S5: the source of truth is to name an unproven credential".into()),
         Write::Sync { .. } => (!view.flipped)
             .then(|| "S5: a sync is asked for before the store names the new credential".into()),
@@ -196,6 +196,13 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
             .contains(&state.cluster.workloads[*workload].name)
             .then(|| "S9: a restart that somebody took back is made again".into()),
     }
+}
+
+/// Whether it is a roll-back, which puts back what has worked everywhere.
+fn puts_back(view: &View) -> bool {
+    let kept = view.journal.as_ref().and_then(|kept| kept.journal());
+    kept.and_then(|journal| journal.rotation.as_ref())
+        .is_some_and(|rotation| rotation.undoes.is_some())
 }
 
 /// Whether the credential was seen to work at the replica, where there is one.
