@@ -350,7 +350,14 @@ fn the_api_server_refuses_what_a_rule_can_refuse() {
         let valid = serde_json::to_value(serde_saphyr::from_str::<Value>(include_str!(
             "../deploy/examples/on-demand.yaml"
         ))?)?;
-        let accepted = create(&lab, namespace.name(), &valid).await;
+        // A kind that is new to the API server is served a moment after it was taken.
+        let patience = std::time::Duration::from_secs(30);
+        let accepted = tandem_lab::eventually("the kind", patience, async || {
+            let answer = create(&lab, namespace.name(), &valid).await;
+            let unknown = matches!(&answer, Err(message) if message.contains("404 page not found"));
+            Ok((!unknown).then_some(answer))
+        })
+        .await?;
         assert!(accepted.is_ok(), "the valid one is accepted: {accepted:?}");
         let mut wrong = Vec::new();
         let all = [
