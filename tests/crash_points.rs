@@ -48,6 +48,11 @@ fn every_write_and_every_fault_ends_with_everybody_logged_in() {
                     || start.cluster.reloader.is_some()
                     || start.database.reader.is_some()
                     || start.abortable
+                    || start
+                        .cluster
+                        .journal
+                        .as_ref()
+                        .is_some_and(|kept| kept.previous.is_some())
                     || fails;
                 let budget = if large { LARGE_BUDGET } else { BUDGET };
                 (name, scope.spawn(move || explore(&Machine, &start, budget)))

@@ -20,6 +20,8 @@
 mod after_flip;
 #[path = "decide_table/before_flip.rs"]
 mod before_flip;
+#[path = "decide_table/drift.rs"]
+mod drift;
 #[path = "decide_table/endpoints.rs"]
 mod endpoints;
 #[path = "decide_table/fixtures.rs"]
@@ -50,6 +52,7 @@ use tandem::machine::{Action, Phase, Query, Step, decide, invariant};
 fn table() -> Vec<Row> {
     [
         idle::rows(),
+        drift::rows(),
         before_flip::rows(),
         after_flip::rows(),
         reloader::rows(),
@@ -175,6 +178,7 @@ fn query(query: Query) -> usize {
         Query::Preflight => 1,
         Query::Pending => 2,
         Query::Previous => 3,
+        Query::Kept => 11,
         Query::Consumers => 4,
         Query::Sessions => 5,
         Query::Room => 8,
@@ -211,6 +215,8 @@ fn entry(entry: Entry) -> usize {
         Entry::Withdraw => 8,
         Entry::RollBack => 9,
         Entry::CallOff => 10,
+        Entry::Reapply => 11,
+        Entry::Accept => 12,
     }
 }
 
@@ -238,5 +244,6 @@ fn reason(why: &Waiting) -> usize {
         Waiting::Place(_) => 19,
         Waiting::Journals(_) => 20,
         Waiting::Replay { .. } => 21,
+        Waiting::Drift(_) => 22,
     }
 }

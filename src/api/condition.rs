@@ -11,7 +11,7 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// Everything a rotation needs was found in order when last looked at.
 pub const PREFLIGHT: &str = "Preflight";
-/// The credential in the application Secret logs in.
+/// The credential in the application Secret logs in, and the one that was retired does not.
 pub const CREDENTIALS_IN_SYNC: &str = "CredentialsInSync";
 
 /// Largest message that the API server takes.

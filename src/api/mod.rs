@@ -20,6 +20,10 @@ pub const FIELD_MANAGER: &str = "tandem";
 pub const ROTATE_NOW: &str = "tandem.dev/rotate-now";
 /// Annotation on a policy: any value not handled before gives the running rotation up.
 pub const ABORT: &str = "tandem.dev/abort";
+/// Annotation on a policy: any value not handled before sets once more, outside a rotation, what the last one had set.
+pub const REAPPLY: &str = "tandem.dev/reapply";
+/// Annotation on a policy: any value not handled before takes what the server is now for what it should be.
+pub const ACCEPT: &str = "tandem.dev/accept";
 /// Annotation on the application Secret: `<policy uid>/<rotation number>/<resourceVersion that was replaced>` of the
 /// delivery of its credential. No two deliveries replace the same version.
 pub const DELIVERED_BY: &str = "tandem.dev/delivered-by";

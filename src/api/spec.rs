@@ -76,6 +76,12 @@ pub struct RotationPolicySpec {
     #[serde(default)]
     pub retire: RetireSpec,
 
+    /// How often an idle policy is checked on the primary: that the active credential logs in, and that the retired
+    /// password is refused. Between 10s and 24h.
+    #[serde(default = "default_check_every")]
+    #[schemars(length(min = 2, max = 32))]
+    pub check_every: String,
+
     /// How many finished rotations status.history keeps.
     #[serde(default = "default_history_limit")]
     #[schemars(range(min = 0, max = 50))]
@@ -631,6 +637,10 @@ fn default_drain_timeout() -> String {
 fn default_retire_after() -> String {
     "0s".into()
 }
+fn default_check_every() -> String {
+    "1h".to_owned()
+}
+
 fn default_history_limit() -> u32 {
     10
 }

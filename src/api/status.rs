@@ -32,6 +32,12 @@ pub struct RotationPolicyStatus {
     /// Value of the abort annotation that was answered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_abort: Option<String>,
+    /// Value of the reapply annotation that was answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reapply: Option<String>,
+    /// Value of the accept annotation that was answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_accept: Option<String>,
     /// Workloads and pods that use the credential, while a rotation waits for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consumers: Vec<ConsumerStatus>,

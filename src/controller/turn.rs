@@ -232,7 +232,11 @@ fn essence(status: &RotationPolicyStatus) -> impl PartialEq + '_ {
         phase(status),
         status.observed_generation,
         &status.last_handled_rotate_now,
-        &status.last_handled_abort,
+        (
+            &status.last_handled_abort,
+            &status.last_handled_reapply,
+            &status.last_handled_accept,
+        ),
         &status.next_rotation_at,
         conditions,
     )

@@ -20,8 +20,8 @@ use jiff::Timestamp;
 use crate::api::RotationPolicy;
 use crate::machine::endpoints::EndpointSeen;
 use crate::machine::facts::{
-    Consumer, Facts, Finding, Login, OperatorSeen, Preflight, Previous, Refused, Room, SecretSeen, Sessions,
-    StoreSeen,
+    Consumer, Facts, Finding, KeptSeen, Login, OperatorSeen, Preflight, Previous, Refused, Room, SecretSeen,
+    Sessions, StoreSeen,
 };
 use crate::machine::place::Place;
 use crate::machine::project::Projection;
@@ -87,6 +87,8 @@ pub enum Seen {
     Endpoints(Vec<EndpointSeen>),
     /// To [`Query::Previous`].
     Previous(Previous),
+    /// To [`Query::Kept`].
+    Kept(KeptSeen),
     /// To [`Query::Consumers`].
     Consumers(Vec<Consumer>),
     /// To [`Query::Room`].
@@ -207,6 +209,7 @@ impl Facts {
             Seen::Pending(login) => self.pending = Some(login),
             Seen::Endpoints(endpoints) => self.endpoints = Some(endpoints),
             Seen::Previous(previous) => self.previous = Some(previous),
+            Seen::Kept(kept) => self.kept = Some(kept),
             Seen::Consumers(consumers) => self.consumers = Some(consumers),
             Seen::Room(room) => self.room = Some(room),
             Seen::Sessions(sessions) => self.sessions = Some(sessions),

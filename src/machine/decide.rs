@@ -7,6 +7,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::drift::{Drift, check, drift, suffices};
 use super::facts::{Facts, Finding, Preflight, Refused, SecretSeen, StoreSeen};
 use super::journal::{Journal, Loaded, Rotation, ScheduleMark, Trigger};
 use super::pace::{SLOW, later};
@@ -20,8 +21,6 @@ use crate::policy::target::RoleName;
 
 /// Passwords that are tried before the server's policy is reported as unpassable.
 pub const MAX_REJECTED: u32 = 5;
-/// How often a policy with nothing to do has its preflight looked at again.
-const RECHECK: SignedDuration = SignedDuration::from_hours(12);
 /// How soon a failed preflight is looked at again.
 const PREFLIGHT_RETRY: SignedDuration = SignedDuration::from_secs(15);
 
@@ -204,6 +203,19 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
     {
         return stop;
     }
+    if let Some(stop) = check(policy, journal, facts, trigger.is_some(), now) {
+        return stop;
+    }
+    let again = later(now, policy.check_every);
+    let rest = || Decision {
+        phase: Phase::Idle,
+        step: Step::Rest {
+            next: Some(scheduled.map_or(again, |s| s.min(again))),
+        },
+    };
+    if trigger.is_none() && suffices(facts, now) {
+        return rest();
+    }
     let Some(preflight) = &facts.preflight else {
         return Decision::look(Phase::Idle, Query::Preflight);
     };
@@ -215,14 +227,12 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
         );
     };
     let Some(trigger) = trigger else {
-        let recheck = later(now, RECHECK);
-        return Decision {
-            phase: Phase::Idle,
-            step: Step::Rest {
-                next: Some(scheduled.map_or(recheck, |s| s.min(recheck))),
-            },
-        };
+        return rest();
     };
+    // What the check looks at only now and then: that it is still the server on which the last rotation ended (R22).
+    if let Some(drift @ Drift::OtherServer { .. }) = drift(policy, journal, facts) {
+        return Decision::wait(Phase::Idle, later(now, SLOW), Waiting::Drift(drift));
+    }
     if opens > now {
         return Decision::wait(Phase::Prepared, opens, Waiting::Window(opens));
     }
@@ -264,6 +274,8 @@ fn stage(
     let mut next = journal.clone();
     // At its end it stands still, by the rule that numbers have no gap, and does not start anew.
     next.number = next.number.saturating_add(1);
+    // The credentials that are kept make room for those of the rotation.
+    next.kept = None;
     if let Trigger::RotateNow(nonce) = &trigger {
         next.handled = Some(nonce.clone());
     }

@@ -32,6 +32,8 @@ pub struct Facts {
     pub endpoints: Option<Vec<EndpointSeen>>,
     /// Login with the retiring user's last password.
     pub previous: Option<Previous>,
+    /// What the server still has of the last rotation.
+    pub kept: Option<KeptSeen>,
     /// The workloads and pods that use the credential.
     pub consumers: Option<Vec<Consumer>>,
     /// Connections that the server has room for.
@@ -193,6 +195,19 @@ pub enum Previous {
     Unreachable(Finding),
 }
 
+/// What the server still has of the last rotation, while no other runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptSeen {
+    /// Login with the credential that applications are told; none when they are told none of the pair's.
+    pub active: Option<Login>,
+    /// Login with the password of the retired user.
+    pub retired: Previous,
+    /// The server, where anybody could ask it.
+    pub identity: Option<Identity>,
+    /// When this process last saw preflight pass for this very spec.
+    pub preflight_at: Option<Timestamp>,
+}
+
 /// A workload, or a pod without one, whose pods use the credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consumer {
@@ -343,7 +358,7 @@ impl Facts {
                 next.altered = false;
             }
             Action::Record {
-                entry: Entry::Finish | Entry::Recover | Entry::RollBack,
+                entry: Entry::Finish | Entry::Recover | Entry::RollBack | Entry::Reapply | Entry::Accept,
                 ..
             } => next = Self::default(),
             Action::SetVerifier { .. } => next.altered = true,

@@ -2,6 +2,7 @@
 //! every `perform`: a mistake in `decide` stands still instead of locking somebody out.
 
 use super::after_delivery::QUIET_POLLS;
+use super::drift::{Cause, Drift, asked_to_reapply, drift, is_proven};
 use super::endpoints;
 use super::facts::{Facts, Login, Previous, SecretSeen, Sessions, StoreSeen};
 use super::journal::{Journal, Loaded, Rotation};
@@ -43,7 +44,7 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
         };
     }
     let Some(rotation) = rotation else {
-        return forbid("S2: no credential is durable in the journal");
+        return outside(policy, journal, facts, action).map_or(Ok(()), forbid);
     };
     let broken = match action {
         Action::Propose { .. } | Action::Flip { .. } if !proven(facts) => {
@@ -83,6 +84,46 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
     broken.map_or(Ok(()), forbid)
 }
 
+/// Why a role must not be changed outside a rotation, if so.
+fn outside(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action) -> Option<&'static str> {
+    let journal = match journal {
+        Loaded::Valid(journal) if journal.kept.is_some() => journal,
+        Loaded::Valid(_) | Loaded::Absent | Loaded::Corrupt(_) => {
+            return Some("S2: no credential is durable in the journal");
+        }
+    };
+    if asked_to_reapply(policy, journal).is_none() {
+        return Some("S10: outside a rotation nothing is set unless somebody asks for it");
+    }
+    let lost = match (action, drift(policy, journal, facts)) {
+        (_, None) => false,
+        (
+            Action::SetVerifier { user },
+            Some(Drift::ActiveRefused {
+                user: lost, cause, ..
+            }),
+        ) => *user == lost && cause != Cause::Told,
+        (
+            Action::Retire { user, .. },
+            Some(Drift::RetiredAccepted {
+                user: lost, cause, ..
+            }),
+        ) => *user == lost && cause != Cause::Told && is_proven(facts),
+        (
+            Action::Record { .. }
+            | Action::SetVerifier { .. }
+            | Action::Propose { .. }
+            | Action::Flip { .. }
+            | Action::Sync { .. }
+            | Action::Restart { .. }
+            | Action::Terminate { .. }
+            | Action::Retire { .. },
+            Some(Drift::OtherServer { .. } | Drift::ActiveRefused { .. } | Drift::RetiredAccepted { .. }),
+        ) => false,
+    };
+    (!lost).then_some("S10: only what was seen to be lost is set once more")
+}
+
 fn record(
     policy: &Policy,
     journal: &Loaded,
@@ -119,6 +160,8 @@ fn record(
         }
         Entry::Withdraw | Entry::RollOut => None,
         Entry::RollBack => roll_back(rotation, facts, before, next),
+        Entry::Reapply | Entry::Accept => (running || next.rotation.is_some() || next.number != before)
+            .then_some("S10: what is kept of a rotation is spoken of while none runs"),
         Entry::CallOff => (rotation != next.rotation.as_ref() || next.number != before)
             .then_some("an abort that is too late changes nothing else"),
         Entry::Finish => (!running || next.rotation.is_some() || next.number != before)

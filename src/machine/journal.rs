@@ -38,15 +38,41 @@ pub struct Journal {
     /// Value of the abort annotation that was answered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aborted: Option<String>,
+    /// Value of the reapply annotation that was answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reapplied: Option<String>,
+    /// Value of the accept annotation that was answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<String>,
     /// Up to when the schedule has been dealt with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleMark>,
     /// The rotation under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
+    /// What the last rotation left. Absent before the first, and while one runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// Finished rotations, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Finished>,
+}
+
+/// What a rotation has left on the server. Its credentials stay in the journal Secret until the next one begins, so that
+/// it can be told, and mended when somebody asks, that they are not there any more (R23, R24).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Kept {
+    /// The user that is active since.
+    pub active: RoleName,
+    /// The user whose last password is refused since; none when somebody has accepted that it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<RoleName>,
+    /// The server on which this was proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// When.
+    pub since: Timestamp,
 }
 
 /// A schedule and the time up to which its times have been dealt with.
@@ -197,6 +223,9 @@ impl Journal {
             number: 0,
             handled: None,
             aborted: None,
+            reapplied: None,
+            accepted: None,
+            kept: None,
             schedule: None,
             rotation: None,
             history: Vec::new(),
@@ -247,6 +276,11 @@ impl Journal {
     fn flaw(&self, policy: &str) -> Option<String> {
         if self.policy != policy {
             return Some(format!("it belongs to the policy with uid {}", self.policy));
+        }
+        if let Some(kept) = &self.kept
+            && kept.retired.as_ref() == Some(&kept.active)
+        {
+            return Some("it says of one user that it is active and retired".into());
         }
         let rotation = self.rotation.as_ref()?;
         if self.number == 0 {

@@ -2,7 +2,7 @@
 //!
 //! | phase | true now | next write | may wait for |
 //! |---|---|---|---|
-//! | `Idle` | the Secret names the active user, and it logs in | journal: adopt, reschedule | schedule, rotate-now, a place |
+//! | `Idle` | the Secret names the active user, and it logs in | journal: adopt, reschedule; if asked, set both verifiers once more | schedule, rotate-now, a place |
 //! | `Prepared` | preflight passed | journal: stage | window |
 //! | `Staged` | pending and retiring credentials are durable | set the pending verifier | database |
 //! | `Altered` | the primary accepted it | — | database, replicas |
@@ -20,9 +20,12 @@
 
 mod after_delivery;
 pub mod decide;
+pub mod drift;
+mod drift_words;
 pub mod endpoints;
 pub mod facts;
 mod headroom;
+mod in_sync;
 pub mod invariant;
 pub mod journal;
 mod notices;

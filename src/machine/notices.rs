@@ -39,6 +39,27 @@ pub(super) fn notices(
             ),
         );
     }
+    for (annotation, shown, handled, reason, said) in [
+        (
+            api::REAPPLY,
+            &old.last_handled_reapply,
+            &new.last_handled_reapply,
+            "Reapplied",
+            "what was seen to be lost of the last rotation has been set once more",
+        ),
+        (
+            api::ACCEPT,
+            &old.last_handled_accept,
+            &new.last_handled_accept,
+            "Accepted",
+            "the server is taken for what it should be, and a retired password that it accepts is watched no more",
+        ),
+    ] {
+        if let Some(value) = handled.as_ref().filter(|value| shown.as_ref() != Some(value)) {
+            let note = format!("{annotation}={value} is answered: {said}; CredentialsInSync says what holds");
+            tell(false, reason, note);
+        }
+    }
     if let Some(rotation) = &new.rotation {
         let before = old
             .rotation

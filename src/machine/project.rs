@@ -5,7 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::next_scheduled;
 use super::endpoints::Door;
-use super::facts::{Facts, Finding, Login, Preflight, SecretSeen, Sessions};
+use super::facts::{Facts, Preflight, SecretSeen, Sessions};
+use super::in_sync::in_sync;
 use super::journal::{Finished, Journal, Loaded};
 use super::notices::notices;
 use super::phase::Phase;
@@ -93,6 +94,8 @@ pub fn project(
             .or_else(|| old.credential_changed_at.clone()),
         last_handled_rotate_now: held.and_then(|journal| journal.handled.clone()),
         last_handled_abort: held.and_then(|journal| journal.aborted.clone()),
+        last_handled_reapply: held.and_then(|journal| journal.reapplied.clone()),
+        last_handled_accept: held.and_then(|journal| journal.accepted.clone()),
         consumers: consumers(facts, old),
         endpoints: endpoints(policy, held.map(AsRef::as_ref), facts, old, now),
         laggards: laggards(facts),
@@ -100,7 +103,7 @@ pub fn project(
         rotation,
         conditions: Vec::new(),
     };
-    status.conditions = conditions(policy, facts, decision, old, now);
+    status.conditions = conditions(policy, held.map(AsRef::as_ref), facts, decision, old, now);
     let notices = notices(
         policy,
         old,
@@ -285,6 +288,7 @@ fn finished(entry: &Finished) -> FinishedRotation {
 
 fn conditions(
     policy: &Policy,
+    held: Option<&Journal>,
     facts: &Facts,
     decision: &Decision,
     old: &RotationPolicyStatus,
@@ -349,12 +353,12 @@ fn conditions(
         }
         None => new.extend(carried(old, condition::PREFLIGHT)),
     }
-    match in_sync(facts) {
-        Some(Ok(())) => new.push(make(
+    match in_sync(policy, held, facts) {
+        Some(Ok(message)) => new.push(make(
             condition::CREDENTIALS_IN_SYNC,
             true,
             "LoginSucceeded",
-            "the credential in the application Secret logs in",
+            message,
         )),
         Some(Err((reason, message))) => {
             new.push(make(condition::CREDENTIALS_IN_SYNC, false, reason, &message));
@@ -366,34 +370,6 @@ fn conditions(
 
 /// Reasons of findings which say that the active credential itself does not log in.
 pub const ACTIVE_LOGIN_FAILED: &str = "ActiveLoginFailed";
-
-fn in_sync(facts: &Facts) -> Option<Result<(), (&'static str, String)>> {
-    let delivered = matches!(
-        facts.secret,
-        Some(SecretSeen::Present {
-            carries_pending: true,
-            ..
-        })
-    );
-    match (&facts.pending, &facts.preflight) {
-        (Some(Login::Accepted(_)), _) if delivered => Some(Ok(())),
-        (Some(Login::WrongPassword), _) if delivered => Some(Err((
-            ACTIVE_LOGIN_FAILED,
-            "the server refuses the password in the application Secret".to_owned(),
-        ))),
-        (Some(Login::Refused(finding)), _) if delivered => {
-            Some(Err((finding.reason, finding.message.clone())))
-        }
-        (_, Some(preflight)) => {
-            let failed = |finding: &&Finding| finding.reason == ACTIVE_LOGIN_FAILED;
-            match preflight.findings.iter().find(failed) {
-                Some(finding) => Some(Err((finding.reason, finding.message.clone()))),
-                None => preflight.passed().then_some(Ok(())),
-            }
-        }
-        (_, None) => None,
-    }
-}
 
 fn carried(
     old: &RotationPolicyStatus,

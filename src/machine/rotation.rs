@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::decide::{MAX_REJECTED, refused, schedule_mark};
 use super::facts::{Facts, Identity, Login, OperatorSeen, Refused, SecretSeen, StoreSeen};
-use super::journal::{Journal, Landing, Rotation, Trigger};
+use super::journal::{Journal, Kept, Landing, Rotation, Trigger};
 use super::pace::{SETTLES, SLOW, later, pace, patience, sync_poll};
 use super::phase::Phase;
 use super::step::{Action, Decision, Entry, Query, Waiting};
@@ -331,6 +331,7 @@ impl Pass<'_> {
     pub(super) fn record(&self, entry: Entry, rotation: Option<Rotation>) -> Action {
         let mut next = self.journal.clone();
         if rotation.is_none() {
+            next.kept = Some(self.kept());
             next.remember(self.ended(None), self.policy.history_limit);
             // What came due while it was put back is not made up for either.
             if self.rotation.undoes.is_some() {
@@ -341,6 +342,22 @@ impl Pass<'_> {
         Action::Record {
             entry,
             next: Box::new(next),
+        }
+    }
+
+    /// What the end of this rotation leaves behind, and was proven in this very pass.
+    fn kept(&self) -> Kept {
+        let identity = match &self.facts.pending {
+            Some(Login::Accepted(identity)) => Some(identity.clone()),
+            Some(Login::NotYet | Login::WrongPassword | Login::Refused(_)) | None => {
+                self.rotation.identity.clone()
+            }
+        };
+        Kept {
+            active: self.rotation.pending.clone(),
+            retired: Some(self.rotation.retiring.clone()),
+            identity,
+            since: self.now,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::drift::Drift;
 use super::endpoints::Lag;
 use super::facts::{Finding, Laggard, Limit, Restarter};
 use super::journal::Journal;
@@ -76,6 +77,8 @@ pub enum Query {
     Endpoints,
     /// Does the retiring user's last password still log in?
     Previous,
+    /// Does the server still have what the last rotation left there?
+    Kept,
     /// Which pods use the credential, and which of them are old?
     Consumers,
     /// How many more connections does the server have room for?
@@ -94,7 +97,7 @@ pub enum Action {
         /// What it will say.
         next: Box<Journal>,
     },
-    /// Set the pending verifier on the primary. Guards: the deadline of the lease, checked by the server, and the rule
+    /// Set the pending verifier on the primary; outside a rotation, that of the active user once more. Guards: the deadline of the lease, checked by the server, and the rule
     /// that the user whom the application Secret names is changed only to the password which that Secret carries.
     SetVerifier {
         /// The standby.
@@ -136,7 +139,7 @@ pub enum Action {
         /// The retiring user.
         user: RoleName,
     },
-    /// Set the retiring verifier on the primary. Guards as for `SetVerifier`.
+    /// Set the retiring verifier on the primary; outside a rotation, once more. Guards as for `SetVerifier`.
     Retire {
         /// The retiring user.
         user: RoleName,
@@ -169,7 +172,11 @@ pub enum Entry {
     RollBack,
     /// The abort annotation is answered, and no rotation is taken back: there is none, or it is too late.
     CallOff,
-    /// The rotation has ended: its credentials are dropped.
+    /// The reapply annotation is answered: what had to be set once more has been.
+    Reapply,
+    /// The accept annotation is answered: the server is what it should be.
+    Accept,
+    /// The rotation has ended: its credentials are kept, to be checked until the next one begins.
     Finish,
 }
 
@@ -189,6 +196,8 @@ impl Action {
                 Entry::RollOut => "roll_out",
                 Entry::RollBack => "roll_back",
                 Entry::CallOff => "call_off",
+                Entry::Reapply => "reapply",
+                Entry::Accept => "accept",
                 Entry::Finish => "finish",
             },
             Self::SetVerifier { .. } => "set_verifier",
@@ -228,6 +237,8 @@ pub enum Waiting {
         /// System identifier found.
         found: String,
     },
+    /// Outside a rotation, the server does not have what the last one left there.
+    Drift(Drift),
     /// Replicas that have not replayed the change of the password.
     Replay {
         /// Which ones, and how far they are.

@@ -1,5 +1,6 @@
 //! Sentences for the person on call: what happened, to which object, and the next command to type.
 
+use super::drift_words::drift_words;
 use super::endpoints;
 use super::place::{Shared, Taken};
 use super::step::{Behind, Crowded, NoWayBack, Waiting};
@@ -107,6 +108,7 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                 journal_name(name)
             ),
         ),
+        Waiting::Drift(drift) => return drift_words(policy, drift),
         Waiting::Replay { behind, overdue } => (
             if *overdue {
                 "ReplicaOverdue"
@@ -309,7 +311,7 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
 }
 
 /// The secret in the store, as messages name it.
-fn stored(policy: &Policy) -> String {
+pub(super) fn stored(policy: &Policy) -> String {
     match policy.delivery.source() {
         Some(source) => format!("secret {} in region {}", source.id, source.region),
         None => "the store".to_owned(),
@@ -409,10 +411,13 @@ fn no_way_back_words(why: NoWayBack) -> &'static str {
 /// What the rotate-now command looks like, for the messages of an idle policy.
 #[must_use]
 pub fn rotate_now_command(policy: &Policy) -> String {
+    annotate_command(policy, api::ROTATE_NOW)
+}
+
+/// How a person gives an annotation of the policy a value that was never used.
+pub(super) fn annotate_command(policy: &Policy, annotation: &str) -> String {
     format!(
-        "kubectl -n {} annotate --overwrite rotpol {} {}=$(date +%s)",
-        policy.namespace,
-        policy.name,
-        api::ROTATE_NOW
+        "kubectl -n {} annotate --overwrite rotpol {} {annotation}=$(date +%s)",
+        policy.namespace, policy.name
     )
 }

@@ -47,6 +47,12 @@ pub struct Policy {
     pub rotate_now: Option<String>,
     /// Value of the abort annotation.
     pub abort: Option<String>,
+    /// Value of the reapply annotation.
+    pub reapply: Option<String>,
+    /// Value of the accept annotation.
+    pub accept: Option<String>,
+    /// How often it is checked while no rotation runs.
+    pub check_every: SignedDuration,
     /// The two users.
     pub pair: Pair,
     /// The server.
@@ -160,7 +166,7 @@ impl Policy {
     }
 
     /// Parses the object with another spec in place of its own: the snapshot that a running rotation ends on.
-    /// What a person says *about* the rotation (suspend, rotate-now, abort, deletion, history) stays that of the object.
+    /// What a person says *about* the rotation (suspend, rotate-now, abort, reapply, accept, deletion, history, checks) stays that of the object.
     ///
     /// # Errors
     /// Names the first field that cannot mean anything.
@@ -188,6 +194,9 @@ impl Policy {
             deleting: meta.deletion_timestamp.is_some(),
             rotate_now: asked(api::ROTATE_NOW),
             abort: asked(api::ABORT),
+            reapply: asked(api::REAPPLY),
+            accept: asked(api::ACCEPT),
+            check_every: parse_check(&object.spec.check_every)?,
             pair: parse_pair(&spec.users)?,
             database: parse_database(spec)?,
             endpoints: parse_endpoints(&spec.database)?,
@@ -241,6 +250,18 @@ fn parse_pair(users: &[String]) -> Result<Pair, Invalid> {
 
 fn secret_name(field: &str, name: &str) -> Result<SecretName, Invalid> {
     SecretName::new(name).map_err(|problem| Invalid::new(field, problem))
+}
+
+/// A check leaves a refused login in the server's log, and there are alarms for many of those.
+fn parse_check(text: &str) -> Result<SignedDuration, Invalid> {
+    let every = duration("checkEvery", text)?;
+    if every < SignedDuration::from_secs(10) || every > SignedDuration::from_hours(24) {
+        return Err(Invalid::new(
+            "checkEvery",
+            format!("{text:?} is not between 10s and 24h"),
+        ));
+    }
+    Ok(every)
 }
 
 fn parse_target(target: &TargetSpec) -> Result<Target, Invalid> {

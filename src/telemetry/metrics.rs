@@ -15,6 +15,7 @@ pub struct Metrics {
     errors: Family<Class, Counter>,
     rotations: Family<Started, Counter>,
     store_calls: Family<Asked, Counter>,
+    checks: Family<Checked, Counter>,
     leader: Gauge,
     turns: Counter,
 }
@@ -34,6 +35,11 @@ struct Write {
 struct Asked {
     operation: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Checked {
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -67,6 +73,12 @@ impl Default for Metrics {
             "Calls to stores, by operation and outcome",
             store_calls.clone(),
         );
+        let checks = Family::default();
+        registry.register(
+            "checks",
+            "Checks of idle policies, by what they found: in_sync, active_refused, retired_accepted, unknown",
+            checks.clone(),
+        );
         registry.register("leader", "1 on the replica that holds the lease", leader.clone());
         registry.register("turns", "Turns taken", turns.clone());
         Self {
@@ -75,6 +87,7 @@ impl Default for Metrics {
             errors,
             rotations,
             store_calls,
+            checks,
             leader,
             turns,
         }
@@ -97,6 +110,11 @@ impl Metrics {
         self.store_calls
             .get_or_create(&Asked { operation, outcome })
             .inc();
+    }
+
+    /// Counts a check of an idle policy.
+    pub fn check(&self, result: &'static str) {
+        self.checks.get_or_create(&Checked { result }).inc();
     }
 
     /// Counts a turn that did not come to an end.

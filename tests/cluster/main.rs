@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod crowd;
+mod drift;
 mod failure_modes;
 #[expect(
     dead_code,

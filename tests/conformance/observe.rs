@@ -4,7 +4,7 @@ use tandem::effects::{Error, Fresh, Outcome, Seen};
 use tandem::machine::Loaded;
 use tandem::machine::endpoints::Door;
 use tandem::machine::facts::{
-    Login, OperatorSeen, Preflight, Previous, Refused, SecretSeen, Sessions, StoreSeen,
+    KeptSeen, Login, OperatorSeen, Preflight, Previous, Refused, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::project::ACTIVE_LOGIN_FAILED;
 
@@ -83,6 +83,7 @@ pub(crate) fn seen(seen: &Seen) -> String {
             format!("{} of {} open", open.count(), endpoints.len())
         }
         Seen::Previous(Previous::Unknown) => "unknown".to_owned(),
+        Seen::Kept(kept) => self::kept(kept),
         // What it is differs from world to world; the table tells what is made of it.
         Seen::Room(Ok(_)) => "room is known".to_owned(),
         Seen::Place(_) => "place is known".to_owned(),
@@ -109,6 +110,21 @@ pub(crate) fn seen(seen: &Seen) -> String {
             format!("{count} left, quiet {}", quiet.map_or(0, |quiet| quiet.polls))
         }
     }
+}
+
+/// When preflight was seen is a matter of each process.
+fn kept(kept: &KeptSeen) -> String {
+    let active = kept
+        .active
+        .clone()
+        .map_or("nobody".to_owned(), |login| seen(&Seen::Pending(login)));
+    let retired = seen(&Seen::Previous(kept.retired.clone()));
+    let server = if kept.identity.is_some() {
+        ""
+    } else {
+        ", server unknown"
+    };
+    format!("active {active}, retired {retired}{server}")
 }
 
 fn secret(secret: &SecretSeen) -> String {

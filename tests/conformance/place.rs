@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use tandem::controller::turn::{Machine, Mind as _};
 use tandem::effects::{Error, Fresh, Seen, World};
 use tandem::machine::facts::{Consumer, Identity, SecretSeen};
-use tandem::machine::journal::{Finished, Landing, Rotation, Trigger, Undone};
+use tandem::machine::journal::{Finished, Kept, Landing, Rotation, Trigger, Undone};
 use tandem::machine::project::project;
 use tandem::machine::step::Entry;
 use tandem::machine::{Action, Facts, Journal, Loaded, Query};
@@ -274,6 +274,8 @@ impl<P: Place> Side<P> {
         match entry {
             Entry::Adopt | Entry::Reschedule => {}
             Entry::CallOff => next.aborted = Some(NONCE.to_owned()),
+            Entry::Reapply => next.reapplied = Some(NONCE.to_owned()),
+            Entry::Accept => next.accepted = Some(NONCE.to_owned()),
             Entry::RollBack => {
                 let ended = next.rotation.take().context("no rotation to take back")?;
                 let trigger = Trigger::Abort(NONCE.to_owned());
@@ -321,6 +323,12 @@ impl<P: Place> Side<P> {
             }
             Entry::Finish => {
                 if let Some(ended) = next.rotation.take() {
+                    next.kept = Some(Kept {
+                        active: ended.pending.clone(),
+                        retired: Some(ended.retiring),
+                        identity: ended.identity,
+                        since: now,
+                    });
                     next.history.insert(
                         0,
                         Finished {

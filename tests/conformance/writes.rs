@@ -1,11 +1,11 @@
 //! The writes of a rotation, one by one, and what is seen between them.
 
 use serde_json::json;
-use tandem::machine::Query::{Consumers, Pending, Preflight, Previous, Secret, Sessions};
-use tandem::machine::step::Entry::{Adopt, Finish, Regenerate, RollOut, Stage};
+use tandem::machine::Query::{Consumers, Kept, Pending, Preflight, Previous, Secret, Sessions};
+use tandem::machine::step::Entry::{Adopt, Finish, Reapply, Regenerate, RollOut, Stage};
 
 use crate::place::Change::{
-    DeleteJournal, DeleteSecret, ReplaceSecret, RolledOut, TouchJournal, TouchSecret,
+    DeleteJournal, DeleteSecret, ReplaceSecret, RolledOut, SetPassword, TouchJournal, TouchSecret,
 };
 use crate::place::Step::{Change as Then, Flip, Load, Look, Publish, Record, Restart, Retire, SetVerifier};
 use crate::scripts::{A, B, DELIVERED, ENDED, ROLLED_OUT, ROTATING, play};
@@ -80,9 +80,19 @@ fn a_rotation_write_by_write_with_every_look_between() {
             (Record(Finish), "error: conflict"),
             (Load, ENDED),
             (Publish, "shown"),
-            (Look(Secret), "app_b, delivered by 1 for nonce-1, landed"),
+            (Look(Secret), DELIVERED),
             (Look(Preflight), "app_b, passed"),
             (Look(Pending), "error: unusable"),
+            // What it has left can be seen, and set once more: the active user's first, then the other's.
+            (Look(Kept), "active accepted, retired refused"),
+            (Then(SetPassword(B)), ""),
+            (Look(Kept), "active wrong password, retired refused"),
+            (SetVerifier(B), "done"),
+            (Retire(B), "refused"),
+            (Retire(A), "done"),
+            (Look(Kept), "active accepted, retired refused"),
+            (Record(Reapply), "done"),
+            (Look(Kept), "active accepted, retired refused"),
         ],
     );
 }

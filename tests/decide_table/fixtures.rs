@@ -9,8 +9,8 @@ use tandem::api::endpoint::EndpointRole;
 use tandem::api::spec::{OnActiveSessions, OnFailure, RestartMode, RetireMode, TargetKind};
 use tandem::machine::endpoints::{Door, EndpointSeen};
 use tandem::machine::facts::{
-    Asked, Consumer, Delivered, Failing, Finding, Identity, Laggard, Login, OperatorSeen, Preflight,
-    Previous, Quiet, Refused, Restarter, SecretSeen, Sessions, StoreSeen,
+    Asked, Consumer, Delivered, Failing, Finding, Identity, KeptSeen, Laggard, Login, OperatorSeen,
+    Preflight, Previous, Quiet, Refused, Restarter, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::journal::{Finished, Landing, Rotation, ScheduleMark, Trigger, Undone};
 use tandem::machine::place::Place;
@@ -83,6 +83,8 @@ pub(crate) trait PolicyVerbs {
     fn deleted(self) -> Self;
     fn asked(self, nonce: &str) -> Self;
     fn aborting(self, value: &str) -> Self;
+    fn reapplying(self, value: &str) -> Self;
+    fn accepting(self, value: &str) -> Self;
     fn rolling_back(self) -> Self;
     fn scheduled(self, schedule: Schedule) -> Self;
     fn nightly(self) -> Self;
@@ -124,6 +126,20 @@ impl PolicyVerbs for Policy {
     fn aborting(self, value: &str) -> Self {
         Self {
             abort: Some(value.to_owned()),
+            ..self
+        }
+    }
+
+    fn reapplying(self, value: &str) -> Self {
+        Self {
+            reapply: Some(value.to_owned()),
+            ..self
+        }
+    }
+
+    fn accepting(self, value: &str) -> Self {
+        Self {
+            accept: Some(value.to_owned()),
             ..self
         }
     }
@@ -575,6 +591,16 @@ pub(crate) fn accepted() -> Login {
     Login::Accepted(server())
 }
 
+/// The server has what the last rotation left there, and this process has not seen preflight yet.
+pub(crate) fn in_order() -> KeptSeen {
+    KeptSeen {
+        active: Some(accepted()),
+        retired: Previous::Refused,
+        identity: Some(server()),
+        preflight_at: None,
+    }
+}
+
 pub(crate) trait FactVerbs {
     fn secret(self, secret: SecretSeen) -> Self;
     fn store(self, store: StoreSeen) -> Self;
@@ -585,6 +611,7 @@ pub(crate) trait FactVerbs {
     fn pending(self, login: Login) -> Self;
     fn endpoints(self, doors: [Door; 2]) -> Self;
     fn previous(self, previous: Previous) -> Self;
+    fn kept(self, kept: KeptSeen) -> Self;
     fn consumers<const N: usize>(self, consumers: [Consumer; N]) -> Self;
     fn sessions(self, sessions: Sessions) -> Self;
     fn altered(self) -> Self;
@@ -658,6 +685,13 @@ impl FactVerbs for Facts {
     fn previous(self, previous: Previous) -> Self {
         Self {
             previous: Some(previous),
+            ..self
+        }
+    }
+
+    fn kept(self, kept: KeptSeen) -> Self {
+        Self {
+            kept: Some(kept),
             ..self
         }
     }

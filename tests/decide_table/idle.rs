@@ -7,6 +7,7 @@ use tandem::machine::place::{Place, Shared, Taken};
 use tandem::machine::step::{Entry, Waiting};
 use tandem::machine::{Facts, Journal, Loaded, Phase, Query};
 use tandem::policy::Policy;
+use tandem::policy::schedule::Schedule;
 
 use crate::fixtures::*;
 
@@ -199,7 +200,7 @@ fn untrusted() -> Vec<Row> {
             "up to date: delivered by the last rotation",
             policy(),
             resting(),
-            nothing().secret(delivered_by(LAST, ACTIVE)),
+            nothing().secret(delivered_by(LAST, ACTIVE)).kept(in_order()),
             looks(Phase::Idle, Query::Preflight),
         ),
     ]
@@ -254,8 +255,7 @@ fn schedule() -> Vec<Row> {
 }
 
 fn preflight() -> Vec<Row> {
-    let ready = || staged().preflight(passed());
-    let morning: Timestamp = "2026-11-21T03:00:00Z".parse().unwrap();
+    let ready = || staged().kept(in_order()).preflight(passed());
     let nobody = || {
         let mut preflight = passed();
         preflight.active = None;
@@ -273,7 +273,7 @@ fn preflight() -> Vec<Row> {
             "idle: look at what a rotation needs",
             policy(),
             resting(),
-            staged(),
+            staged().kept(in_order()),
             looks(Phase::Idle, Query::Preflight),
         ),
         row(
@@ -298,14 +298,14 @@ fn preflight() -> Vec<Row> {
             "idle: preflight failed, suspended",
             policy().suspended(),
             resting(),
-            staged().preflight(failed()),
+            staged().kept(in_order()).preflight(failed()),
             stands_still(Phase::Idle),
         ),
         row(
             "idle: preflight failed, being deleted",
             policy().deleted(),
             resting(),
-            staged().preflight(failed()),
+            staged().kept(in_order()).preflight(failed()),
             rests(Phase::Idle, None),
         ),
         row(
@@ -313,28 +313,34 @@ fn preflight() -> Vec<Row> {
             policy(),
             resting(),
             ready(),
-            rests(Phase::Idle, Some(later(hours(12)))),
+            rests(Phase::Idle, Some(later(hours(1)))),
         ),
         row(
             "idle: this rotate-now was answered",
             policy().asked("old"),
             resting(),
             ready(),
-            rests(Phase::Idle, Some(later(hours(12)))),
+            rests(Phase::Idle, Some(later(hours(1)))),
         ),
         row(
             "idle: the schedule is later, but not by much",
             policy().nightly(),
             resting().nightly_since(ago(hours(1))),
             ready(),
-            rests(Phase::Idle, Some(later(hours(12)))),
+            rests(Phase::Idle, Some(later(hours(1)))),
         ),
         row(
             "idle: the schedule is sooner",
-            policy().nightly(),
-            resting().nightly_since(ago(hours(8))),
+            policy().scheduled(Schedule::cron("20 12 * * *", "UTC").unwrap()),
+            Journal {
+                schedule: Some(ScheduleMark {
+                    text: "20 12 * * * UTC".into(),
+                    since: ago(hours(8)),
+                }),
+                ..resting()
+            },
             ready(),
-            rests(Phase::Idle, Some(morning.min(later(hours(12))))),
+            rests(Phase::Idle, Some(later(mins(20)))),
         ),
         row(
             "idle: suspended",
@@ -348,7 +354,7 @@ fn preflight() -> Vec<Row> {
             policy().deleted(),
             resting(),
             ready(),
-            rests(Phase::Idle, Some(later(hours(12)))),
+            rests(Phase::Idle, Some(later(hours(1)))),
         ),
     ]
 }
@@ -519,8 +525,8 @@ fn begin() -> Vec<Row> {
             "idle: missed, and the window is closed",
             policy().nightly_window(),
             resting().nightly_since(ago(hours(20))),
-            ready(),
-            rests(Phase::Idle, Some(later(hours(12)))),
+            ready().kept(in_order()),
+            rests(Phase::Idle, Some(later(hours(1)))),
         ),
         row(
             "idle: refused a moment ago",

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use tandem::api::spec::RetireMode;
-use tandem::machine::facts::{Login, Previous, Sessions};
+use tandem::machine::facts::{KeptSeen, Login, Previous, Sessions};
 use tandem::machine::invariant::permits;
 use tandem::machine::journal::Trigger;
 use tandem::machine::step::Entry;
 use tandem::machine::{Action, Facts, Journal, Loaded};
 use tandem::policy::Policy;
 
+use crate::drift::{due, refusing, taking_the_old, told};
 use crate::fixtures::*;
 
 /// The rule, and the write that breaks it and no other.
@@ -46,6 +47,9 @@ fn rules() -> Vec<Rule> {
     let open = || podless().previous(Previous::Accepted);
     let numbered = "S4: a roll-back is a rotation of its own, numbered without a gap";
     let s9 = "S9: what is put back must log in";
+    let unasked_for = "S10: outside a rotation nothing is set unless somebody asks for it";
+    let not_lost = "S10: only what was seen to be lost is set once more";
+    let again = |user| Action::SetVerifier { user: role(user) };
     let through = || policy().store_first();
     let proven = || staged().store(storing(ACTIVE)).pending(accepted());
     vec![
@@ -114,6 +118,62 @@ fn rules() -> Vec<Rule> {
             running().valid(),
             podless(),
             writes(Entry::CallOff, running().ended()),
+        ),
+        (
+            unasked_for,
+            policy(),
+            due().valid(),
+            told().kept(refusing()),
+            again(ACTIVE),
+        ),
+        (
+            unasked_for,
+            policy().reapplying("old"),
+            Journal {
+                reapplied: Some("old".into()),
+                ..due()
+            }
+            .valid(),
+            told().kept(refusing()),
+            again(ACTIVE),
+        ),
+        (
+            not_lost,
+            policy().reapplying("again"),
+            due().valid(),
+            told().kept(in_order()),
+            again(ACTIVE),
+        ),
+        (
+            not_lost,
+            policy().reapplying("again"),
+            due().valid(),
+            told().kept(refusing()),
+            again(STANDBY),
+        ),
+        (
+            not_lost,
+            policy().reapplying("again"),
+            due().valid(),
+            staged().kept(refusing()),
+            again(ACTIVE),
+        ),
+        (
+            not_lost,
+            policy().reapplying("again"),
+            due().valid(),
+            told().kept(KeptSeen {
+                active: None,
+                ..taking_the_old()
+            }),
+            standby(),
+        ),
+        (
+            "S10: what is kept of a rotation is spoken of while none runs",
+            policy().accepting("fine"),
+            running().valid(),
+            staged(),
+            writes(Entry::Accept, running()),
         ),
         (
             "only a running rotation is taken back",

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 use tandem::effects::{Error, Outcome};
+use tandem::machine::journal::Kept;
 use tandem::machine::{Journal, Loaded};
 use tandem_lab::run;
 
@@ -56,8 +57,16 @@ fn a_journal_is_made_filled_and_emptied_of_credentials() {
         assert_eq!(found.retiring_verifier.expose(), "SCRAM-retiring");
         assert_eq!(found.previous_password.as_ref().unwrap().expose(), "previous");
 
+        // What the rotation leaves is checked afterwards, and for that it is kept.
+        let rotation = rotating.rotation.clone().unwrap();
         let finished = Journal {
             rotation: None,
+            kept: Some(Kept {
+                active: rotation.pending,
+                retired: Some(rotation.retiring),
+                identity: None,
+                since: rotation.started_at,
+            }),
             ..rotating
         };
         let outcome = cluster
@@ -65,7 +74,22 @@ fn a_journal_is_made_filled_and_emptied_of_credentials() {
             .await?;
         assert_eq!(outcome, Outcome::Done);
         let ended = load().await?;
-        assert_eq!(ended.loaded, Loaded::Valid(Box::new(finished)));
+        assert_eq!(ended.loaded, Loaded::Valid(Box::new(finished.clone())));
+        assert_eq!(
+            ended.material.as_ref().unwrap().pending_password.expose(),
+            PASSWORD
+        );
+
+        let emptied = Journal {
+            kept: None,
+            ..finished
+        };
+        let outcome = cluster
+            .record(policy, &ended, &emptied, ended.material.as_ref())
+            .await?;
+        assert_eq!(outcome, Outcome::Done);
+        let ended = load().await?;
+        assert_eq!(ended.loaded, Loaded::Valid(Box::new(emptied)));
         assert!(ended.material.is_none());
         let secret = scene.secrets().get("app-tandem").await?;
         let keys: Vec<_> = secret.data.unwrap_or_default().into_keys().collect();

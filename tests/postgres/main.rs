@@ -10,6 +10,7 @@
 
 mod changes;
 mod functions;
+mod kept;
 mod logins;
 mod mishaps;
 mod parity;

@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use tandem::machine::endpoints::Door;
 use tandem::machine::facts::{
-    Consumer, Delivered, Failing, Finding, Identity, Limit, Login, OperatorSeen, Preflight, Previous, Quiet,
-    Refused, Room, SecretSeen, Sessions, StoreSeen,
+    Consumer, Delivered, Failing, Finding, Identity, KeptSeen, Limit, Login, OperatorSeen, Preflight,
+    Previous, Quiet, Refused, Room, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::invariant::permits;
 use tandem::machine::journal::Landing;
@@ -49,6 +49,8 @@ prop_compose! {
         flags in prop::array::uniform9(prop::bool::weighted(0.2)),
         asked in prop::option::of(prop::sample::select(&["old", "new", "newer"][..])),
         abort in prop::option::weighted(0.3, prop::sample::select(&["old", "new"][..])),
+        reapply in prop::option::weighted(0.3, prop::sample::select(&["old", "new"][..])),
+        accept in prop::option::weighted(0.1, prop::sample::select(&["old", "new"][..])),
         schedule in schedules(),
         at_once in 1..4_usize,
         after in prop_oneof![3 => Just(0), 1 => 0..100_000_i64],
@@ -66,7 +68,8 @@ prop_compose! {
         policy = if reading { policy.reading() } else { policy };
         policy.drain.quiet_for = secs(quiet_for);
         let (rotate_now, abort) = (asked.map(str::to_owned), abort.map(str::to_owned));
-        Policy { suspended, deleting, schedule, rotate_now, abort, ..policy }
+        let (reapply, accept) = (reapply.map(str::to_owned), accept.map(str::to_owned));
+        Policy { suspended, deleting, schedule, rotate_now, abort, reapply, accept, ..policy }
     }
 }
 
@@ -221,6 +224,20 @@ fn pasts() -> impl Strategy<Value = Previous> {
 }
 
 prop_compose! {
+    fn remains()(
+        active in prop::option::weighted(0.9, logins()),
+        retired in pasts(),
+        promoted in any::<bool>(),
+        known in any::<bool>(),
+        preflight_at in prop::option::of(moments()),
+    ) -> KeptSeen {
+        let timeline = 1 + u32::from(promoted);
+        let identity = known.then(|| Identity { timeline, ..server() });
+        KeptSeen { active, retired, identity, preflight_at }
+    }
+}
+
+prop_compose! {
     fn facts()(
         secret in prop::option::weighted(0.9, secrets()),
         store in prop::option::weighted(0.9, stores()),
@@ -230,6 +247,7 @@ prop_compose! {
         pending in prop::option::weighted(0.9, logins()),
         doors in prop::option::weighted(0.9, prop::array::uniform2(doors())),
         previous in prop::option::of(pasts()),
+        kept in prop::option::weighted(0.9, remains()),
         consumers in prop::option::weighted(0.9, consumers()),
         room in prop::option::weighted(0.9, rooms()),
         sessions in prop::option::weighted(0.9, sessions()),
@@ -241,7 +259,7 @@ prop_compose! {
     ) -> Facts {
         let [altered, proposed, retired, terminated] = done;
         let facts = Facts {
-            secret, store, operator, place, preflight, pending, previous, consumers, room, sessions,
+            secret, store, operator, place, preflight, pending, previous, kept, consumers, room, sessions,
             altered, proposed, retired, terminated, refused, endpoints: None,
         };
         match doors {
@@ -288,6 +306,7 @@ proptest! {
                 Pending => facts.pending.is_some(),
                 Endpoints => facts.endpoints.is_some(),
                 Previous => facts.previous.is_some(),
+                Kept => facts.kept.is_some(),
                 Consumers => facts.consumers.is_some(),
                 Room => facts.room.is_some(),
                 Sessions => facts.sessions.is_some(),

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use tandem::machine::journal::{Finished, Rotation, SCHEMA, ScheduleMark, Trigger, Undone};
+use tandem::machine::journal::{Finished, Kept, Rotation, SCHEMA, ScheduleMark, Trigger, Undone};
 use tandem::machine::{Journal, Loaded};
 
 use crate::fixtures::*;
@@ -60,17 +60,26 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn remains()(swapped in any::<bool>(), watched in any::<bool>(), known in any::<bool>(), since in times()) -> Kept {
+        let (active, retired) = if swapped { (STANDBY, ACTIVE) } else { (ACTIVE, STANDBY) };
+        Kept { active: role(active), retired: watched.then(|| role(retired)), identity: known.then(server), since }
+    }
+}
+
+prop_compose! {
     /// Every journal that may be found.
     pub(crate) fn journals()(
         number in prop_oneof![4 => 1..12_u64, 1 => 1..u64::MAX],
         handled in prop::option::of(prop_oneof![Just("old".to_owned()), any::<String>()]),
         aborted in prop::option::of(prop_oneof![Just("old".to_owned()), any::<String>()]),
+        reapplied in prop::option::of(prop_oneof![Just("old".to_owned()), any::<String>()]),
+        kept in prop::option::of(remains()),
         schedule in prop::option::of((prop_oneof![Just("0 3 * * * UTC"), Just("every 1h"), Just("")], times())),
         rotation in prop::option::weighted(0.7, rotations()),
         history in prop::collection::vec(endings(), 0..4),
     ) -> Journal {
         let schedule = schedule.map(|(text, since)| ScheduleMark { text: text.to_owned(), since });
-        Journal { number, handled, aborted, schedule, rotation, history, ..fresh() }
+        Journal { number, handled, aborted, reapplied, kept, schedule, rotation, history, ..fresh() }
     }
 }
 
@@ -95,7 +104,17 @@ fn fm14_another_release_is_named_as_such() {
 
 #[test]
 fn what_does_not_fit_together_is_not_trusted() {
+    let one = Kept {
+        active: role(ACTIVE),
+        retired: Some(role(ACTIVE)),
+        identity: None,
+        since: now(),
+    };
     let flawed = [
+        Journal {
+            kept: Some(one),
+            ..resting()
+        },
         running().numbered(0),
         running().with(|r| r.pending = role(ACTIVE)),
         running().with(|r| r.retiring = role("stranger")),

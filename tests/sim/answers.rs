@@ -2,8 +2,8 @@
 
 use tandem::effects::{Error, Fresh, Seen};
 use tandem::machine::facts::{
-    Asked, Consumer, Delivered, Failing, Finding, Identity, Laggard, Login, OperatorSeen, Preflight,
-    Previous, Quiet, Room, SecretSeen, Sessions, StoreSeen,
+    Asked, Consumer, Delivered, Failing, Finding, Identity, KeptSeen, Laggard, Login, OperatorSeen,
+    Preflight, Previous, Quiet, Room, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::journal::Landing;
 use tandem::machine::place::Place;
@@ -18,6 +18,9 @@ use super::data::{
 use super::reader::{READER, doors};
 use super::reloader::{delivered_again, proves, restarter, returned};
 use super::start::object;
+
+/// The one cluster that there is.
+pub const SYSTEM: &str = "7000000000000000001";
 
 /// What one turn has loaded: the materials that its writes are made of.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +48,37 @@ impl View {
                 password: kept.pending?,
             },
         ))
+    }
+
+    /// What applications are told by that rotation, or by the one that ended last.
+    pub fn brought(&self) -> Option<Credential> {
+        if let Some((_, pending)) = self.pending() {
+            return Some(pending);
+        }
+        let kept = self.journal.as_ref()?;
+        Some(Credential {
+            user: user_index(kept.journal()?.kept.as_ref()?.active.as_str()),
+            password: kept.pending?,
+        })
+    }
+
+    /// The user that the rotation before has retired, and its last password.
+    pub fn retired(&self) -> Option<Credential> {
+        let kept = self.journal.as_ref()?;
+        let user = kept.journal()?.kept.as_ref()?.retired.as_ref()?;
+        Some(Credential {
+            user: user_index(user.as_str()),
+            password: kept.previous?,
+        })
+    }
+
+    /// Whether somebody asks for what that rotation had set to be set once more.
+    pub fn reapplies(&self) -> bool {
+        let asked = self.object.as_ref().and_then(|object| object.reapply);
+        let journal = self.journal.as_ref().and_then(|kept| kept.journal());
+        asked.is_some_and(|asked| {
+            journal.is_some_and(|journal| journal.reapplied.as_ref() != Some(&nonce(asked)))
+        })
     }
 
     /// Whether the rotation that was loaded takes another one back.
@@ -104,7 +138,7 @@ pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query)
         Query::Secret => {
             view.carried = cluster
                 .secret
-                .is_some_and(|secret| view.pending().is_some_and(|(_, c)| c == secret.credential));
+                .is_some_and(|secret| view.brought() == Some(secret.credential));
             Seen::Secret(secret(cluster, view))
         }
         Query::Store => {
@@ -141,6 +175,13 @@ pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query)
                 Some(credential) if state.database.knows(credential) => Previous::Accepted,
                 Some(_) => Previous::Refused,
             })
+        }
+        Query::Kept => {
+            let seen = kept(state, cluster, view);
+            if let (Some(Login::Accepted(_)), Some(told)) = (&seen.active, told(cluster)) {
+                state.ledger.proven.insert(told);
+            }
+            Seen::Kept(seen)
         }
         Query::Consumers => {
             let seen = consumers(state, cluster, view);
@@ -210,7 +251,7 @@ fn store(cluster: &Cluster, view: &View) -> StoreSeen {
     let credential = source.told();
     StoreSeen::Present {
         user: RoleName::new(USERS[credential.user]).ok(),
-        carries_pending: view.pending().is_some_and(|(_, pending)| pending == credential),
+        carries_pending: view.brought() == Some(credential),
         version: source.current.to_string(),
         number: source.versions[source.current].name.map(|name| name.number),
     }
@@ -291,9 +332,39 @@ fn preflight(state: &State, cluster: &Cluster) -> Preflight {
     }
 }
 
+/// What applications are told, when it is a credential of the pair.
+fn told(cluster: &Cluster) -> Option<Credential> {
+    let told = match &cluster.source {
+        Some(source) => source.up.then(|| source.told()),
+        None => cluster.secret.map(|secret| secret.credential),
+    };
+    told.filter(|told| told.user < 2)
+}
+
+fn kept(state: &State, cluster: &Cluster, view: &View) -> KeptSeen {
+    let told = told(cluster);
+    let up = state.database.up;
+    let retired = view
+        .retired()
+        .filter(|last| told.is_some_and(|told| told.user != last.user));
+    let retired = match retired {
+        _ if !up => Previous::Unreachable(unreachable()),
+        Some(last) if state.database.knows(last) => Previous::Accepted,
+        Some(_) => Previous::Refused,
+        None => Previous::Unknown,
+    };
+    KeptSeen {
+        active: told.map(|told| pending(state, told)),
+        retired,
+        identity: up.then(|| identity(state)),
+        // It is always looked at here: the process may have begun a moment ago.
+        preflight_at: None,
+    }
+}
+
 fn identity(state: &State) -> Identity {
     Identity {
-        system: "7000000000000000001".into(),
+        system: SYSTEM.into(),
         timeline: state.database.timeline,
     }
 }

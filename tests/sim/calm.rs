@@ -199,7 +199,8 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
             "SecretBehindStore" => Ok(Some(Meddle::AskSync)),
             "SecretMissing" | "UnknownUser" => Ok(Some(Meddle::RevertSecret)),
             "RolloutOverdue" => Ok(Some(Meddle::MendPods)),
-            "ActiveLoginFailed" => Ok(Some(Meddle::ChangePassword(0))),
+            "RetiredPasswordAccepted" => Ok(Some(Meddle::Reapply)),
+            "ActiveLoginFailed" | "ActivePasswordRefused" => Ok(Some(Meddle::ChangePassword(0))),
             reason => Err(format!(
                 "L: stalled for {reason:?}, which no person can mend: {}",
                 situation(state)
@@ -284,6 +285,13 @@ fn goal(state: &State) -> Result<(), Broken> {
         .is_some_and(|asked| journal.handled.as_ref() != Some(&asked))
     {
         return wrong("rotate-now was not answered");
+    }
+    if policy
+        .reapply
+        .map(nonce)
+        .is_some_and(|asked| journal.reapplied.as_ref() != Some(&asked))
+    {
+        return wrong("reapply was not answered");
     }
     if policy
         .abort

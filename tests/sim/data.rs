@@ -76,6 +76,7 @@ pub struct Object {
     pub deleting: bool,
     pub rotate_now: Option<u32>,
     pub abort: Option<u32>,
+    pub reapply: Option<u32>,
     pub status: Arc<RotationPolicyStatus>,
 }
 

@@ -92,6 +92,8 @@ pub enum Meddle {
     DeleteSecret,
     /// Somebody replaces the Secret by its first manifest (fm30).
     RevertSecret,
+    /// A person asks for what the last rotation had set to be set once more.
+    Reapply,
     /// Somebody applies the first manifest, as `GitOps` does: annotations that it does not know stay.
     ReapplySecret,
     RenameSecretUser,
@@ -515,6 +517,13 @@ fn apply(state: &mut State, what: Meddle) -> bool {
             }
             state.ledger.staged.clear();
             false
+        }
+        Meddle::Reapply => {
+            state.about_to_change_policy();
+            if let Some(policy) = &mut state.cluster.policy {
+                policy.reapply = Some(policy.reapply.unwrap_or(0) + 1);
+            }
+            true
         }
         Meddle::DeleteSecret => {
             state.about_to_change();

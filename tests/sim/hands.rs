@@ -53,6 +53,8 @@ pub struct Turn {
     pub refused: bool,
     /// The old password was seen to log in since the last write.
     pub way_back: bool,
+    /// The password that applications are told was seen to be refused, outside a rotation.
+    pub lost: bool,
     /// The retiring user's sessions were ended.
     pub terminated: bool,
 }
@@ -317,7 +319,7 @@ fn same_policy(now: &Cluster, old: &Cluster) -> bool {
         cluster
             .policy
             .as_ref()
-            .map(|p| (p.generation, p.deleting, p.rotate_now, p.abort))
+            .map(|p| (p.generation, p.deleting, p.rotate_now, p.abort, p.reapply))
     };
     revision(now) == revision(old) && policy(now) == policy(old)
 }
@@ -362,6 +364,7 @@ impl<M: Mind> World for Hands<'_, M> {
             Query::Consumers => {
                 self.shown(|now, old| now.workloads == old.workloads && now.reloader == old.reloader)
             }
+            Query::Kept => self.shown(|now, old| now.secret == old.secret && now.source == old.source),
             Query::Pending | Query::Endpoints | Query::Previous | Query::Room | Query::Sessions => {
                 self.arrive(Point::Probe);
                 Arc::new(self.state.cluster.clone())
@@ -378,6 +381,13 @@ impl<M: Mind> World for Hands<'_, M> {
                 self.turn
                     .proven_everywhere
                     .extend(self.turn.view.pending().map(|(_, credential)| credential));
+            }
+            Seen::Kept(seen) => {
+                if let Some(Login::Accepted(_)) = seen.active {
+                    self.turn.proven.extend(self.turn.view.brought());
+                }
+                self.turn.lost = seen.active == Some(Login::WrongPassword);
+                self.turn.way_back = seen.retired == Previous::Accepted;
             }
             Seen::Previous(Previous::Refused | Previous::Unknown) => self.turn.refused = true,
             Seen::Previous(Previous::Accepted) => self.turn.way_back = true,
@@ -415,6 +425,7 @@ impl<M: Mind> World for Hands<'_, M> {
         self.turn.proven_everywhere.clear();
         self.turn.refused = false;
         self.turn.way_back = false;
+        self.turn.lost = false;
         self.turn.terminated |= matches!(action, Action::Terminate { .. });
         Ok(Outcome::Done)
     }

@@ -110,7 +110,7 @@ impl Canon {
         if let Some(policy) = &cluster.policy {
             self.revision(Some(policy.revision));
             self.spec(&policy.spec);
-            self.put((policy.deleting, policy.rotate_now, policy.abort));
+            self.put((policy.deleting, policy.rotate_now, policy.abort, policy.reapply));
             self.status(&policy.status, policy.generation);
         }
         self.put(cluster.journal.is_some());
@@ -210,12 +210,12 @@ impl Canon {
         let seen = |c: &Cluster| {
             c.policy
                 .as_ref()
-                .map(|p| (p.generation, p.deleting, p.rotate_now, p.abort))
+                .map(|p| (p.generation, p.deleting, p.rotate_now, p.abort, p.reapply))
         };
         self.put(seen(current) == seen(old));
         if let (true, Some(policy)) = (seen(current) != seen(old), &old.policy) {
             self.spec(&policy.spec);
-            self.put((policy.deleting, policy.rotate_now, policy.abort));
+            self.put((policy.deleting, policy.rotate_now, policy.abort, policy.reapply));
         }
         let revision = |c: &Cluster| c.journal.as_ref().map(|kept| kept.revision);
         self.put(revision(current) == revision(old));
@@ -264,6 +264,16 @@ impl Canon {
             .as_ref()
             .map(|mark| millis(mark.since) + period - state.now);
         self.put(due.map(|due| (due <= 0, due <= 12 * 3_600_000)));
+        let kept = journal.kept.as_ref();
+        self.put(kept.map(|kept| {
+            let due = state.now - millis(kept.since) >= 3_600_000;
+            let timeline = kept
+                .identity
+                .as_ref()
+                .map(|was| was.timeline == state.database.timeline);
+            (kept.active.as_str(), kept.retired.is_some(), due, timeline)
+        }));
+        self.put((&journal.reapplied, &journal.accepted));
         self.put(journal.rotation.is_some());
         if let Some(rotation) = &journal.rotation {
             self.spec(&rotation.spec);
@@ -294,6 +304,7 @@ impl Canon {
             status.observed_generation == Some(generation),
             &status.last_handled_rotate_now,
             &status.last_handled_abort,
+            &status.last_handled_reapply,
         ));
         self.put(
             status

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use tandem::controller::turn::Mind;
+use tandem::machine::drift::Drift;
 use tandem::machine::facts::{Login, Previous, SecretSeen, Sessions};
 use tandem::machine::invariant::Broken;
 use tandem::machine::journal::{Journal, Rotation};
-use tandem::machine::step::Entry;
+use tandem::machine::step::{Entry, Waiting};
 use tandem::machine::{Action, Decision, Facts, Loaded, Phase, Query, Step, decide};
 use tandem::policy::Policy;
 
@@ -30,7 +31,7 @@ impl Mind for Mutant {
 }
 
 /// Those that any rotation shows.
-pub const MUTANTS: [Mutant; 18] = [
+pub const MUTANTS: [Mutant; 19] = [
     Mutant {
         name: "sets the verifier before the journal is written",
         breaks: "S2",
@@ -116,6 +117,11 @@ pub const MUTANTS: [Mutant; 18] = [
         name: "never answers rotate-now",
         breaks: "L",
         think: forget_the_nonce,
+    },
+    Mutant {
+        name: "re-applies over a second writer",
+        breaks: "S10",
+        think: fight_a_writer,
     },
     Mutant {
         name: "looks again without a pause",
@@ -267,6 +273,17 @@ fn fight(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> De
         consumer.reverted = false;
     }
     decide(policy, journal, &facts, now)
+}
+
+fn fight_a_writer(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
+    let right = decide(policy, journal, facts, now);
+    match &right.step {
+        Step::Wait {
+            why: Waiting::Drift(Drift::ActiveRefused { user, .. }),
+            ..
+        } if !facts.altered => act(right.phase, Action::SetVerifier { user: user.clone() }),
+        _ => right,
+    }
 }
 
 fn fresh_number(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {

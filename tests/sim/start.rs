@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::json;
-use tandem::api::{ABORT, ROTATE_NOW, RotationPolicy, RotationPolicySpec, RotationPolicyStatus};
+use tandem::api::{ABORT, REAPPLY, ROTATE_NOW, RotationPolicy, RotationPolicySpec, RotationPolicyStatus};
 use tandem::machine::Journal;
-use tandem::machine::journal::ScheduleMark;
+use tandem::machine::facts::Identity;
+use tandem::machine::journal::{Kept, ScheduleMark};
 use tandem::policy::Policy;
+use tandem::policy::target::RoleName;
 
-use super::answers::nonce;
+use super::answers::{SYSTEM, nonce};
 use super::data::{
-    AppSecret, Cluster, Content, Controller, Credential, Database, EPOCH, Guards, JournalSecret, Ledger,
-    Object, Outsider, Pod, Role, Source, State, UID, Version, Workload, time,
+    AppSecret, Cluster, Content, Controller, Credential, Database, Delivery, EPOCH, Guards, JournalSecret,
+    Ledger, Object, Outsider, Pod, Role, Source, State, UID, USERS, Version, Workload, time,
 };
 use super::reader::reading;
 use super::reloader::{after_reloader, beside_reloader};
@@ -60,6 +62,15 @@ pub fn starts() -> Vec<(&'static str, State)> {
         ("through a store", through_a_store()),
         ("reading at a replica", reading()),
         ("beside Reloader", beside_reloader()),
+        ("a second writer, and nobody asks", drifted(Loss::Writer, None)),
+        (
+            "a second writer, undone when asked",
+            drifted(Loss::Writer, Some(1)),
+        ),
+        (
+            "restored from before the rotation",
+            drifted(Loss::Restore, Some(1)),
+        ),
         ("given up", given_up(fresh())),
         ("given up through a store", given_up(through_a_store())),
         ("given up beside Reloader", given_up(after_reloader())),
@@ -126,6 +137,78 @@ pub fn through_a_store() -> State {
         request: None,
         asked: false,
     });
+    state
+}
+
+/// How a server loses what a rotation has left there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    /// Somebody gives the active user another password.
+    Writer,
+    /// A backup from before is restored.
+    Restore,
+}
+
+/// The first rotation ended two hours ago, and since then the server has lost what it had set.
+fn drifted(loss: Loss, reapply: Option<u32>) -> State {
+    const BEFORE: i64 = -7_200_000;
+    let (active, retiring, foreign) = (Credential { user: 1, password: 3 }, 4, 5);
+    let mut web = workload("web", true);
+    for pod in &mut web.pods {
+        pod.credential = active;
+    }
+    let mut state = start(&spec(&json!({})), vec![web]);
+    state.next_id = foreign;
+    let role = |user| RoleName::new(USERS[user]).unwrap();
+    let identity = Identity {
+        system: SYSTEM.into(),
+        timeline: 1,
+    };
+    let mut journal = Journal::new(UID);
+    journal.number = 1;
+    journal.handled = Some(nonce(1));
+    journal.kept = Some(Kept {
+        active: role(1),
+        retired: Some(role(0)),
+        identity: Some(identity),
+        since: time(BEFORE),
+    });
+    state.cluster.journal = Some(JournalSecret {
+        revision: 1,
+        written: BEFORE,
+        content: Content::Written(Arc::new(journal)),
+        pending: Some(active.password),
+        retiring: Some(retiring),
+        previous: Some(FIRST[0].password),
+    });
+    if let Some(policy) = &mut state.cluster.policy {
+        policy.reapply = reapply;
+    }
+    let delivered = Delivery {
+        number: 1,
+        nonce: Some(1),
+        replaced: 1,
+        at: BEFORE,
+    };
+    state.cluster.secret = Some(AppSecret {
+        revision: 1,
+        credential: active,
+        written: BEFORE,
+        delivered: Some(delivered),
+    });
+    match loss {
+        Loss::Writer => {
+            state.database.primary[0].verifier = retiring;
+            state.database.primary[1].verifier = foreign;
+        }
+        Loss::Restore => state.database.timeline = 2,
+    }
+    state.database.replica = state.database.primary;
+    state.ledger.told = [FIRST[0], active].into();
+    state.ledger.delivered = Some(active);
+    state.ledger.staged.insert(1, active.password);
+    state.ledger.excused.insert(active);
+    state.ledger.meddled = true;
     state
 }
 
@@ -200,6 +283,7 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
         deleting: false,
         rotate_now: Some(1),
         abort: None,
+        reapply: None,
         status: Arc::new(RotationPolicyStatus::default()),
     };
     let mut ledger = Ledger::default();
@@ -265,7 +349,11 @@ pub fn workload(name: &'static str, idle: bool) -> Workload {
 
 /// The object as the API server gives it.
 pub fn object(policy: &Object) -> RotationPolicy {
-    let asked = [(ROTATE_NOW, policy.rotate_now), (ABORT, policy.abort)];
+    let asked = [
+        (ROTATE_NOW, policy.rotate_now),
+        (ABORT, policy.abort),
+        (REAPPLY, policy.reapply),
+    ];
     let asked = asked
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), nonce(value?))));

@@ -58,7 +58,12 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 return Err(unusable("the journal is corrupt"));
             }
             let (pending, retiring, previous) = match entry {
-                Entry::Adopt | Entry::Reschedule | Entry::Finish => (None, None, None),
+                Entry::Adopt => (None, None, None),
+                Entry::Accept => {
+                    let kept = kept.ok_or_else(|| conflict("journal"))?;
+                    let watched = next.kept.as_ref().is_some_and(|kept| kept.retired.is_some());
+                    (kept.pending, kept.retiring, kept.previous.filter(|_| watched))
+                }
                 Entry::Stage => (
                     Some(state.fresh_id()),
                     Some(state.fresh_id()),
@@ -82,7 +87,13 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                     let before = kept.previous.ok_or_else(|| unusable("nobody knows it"))?;
                     (Some(before), Some(state.fresh_id()), kept.pending)
                 }
-                Entry::Deliver | Entry::Withdraw | Entry::RollOut | Entry::CallOff => {
+                Entry::Reschedule
+                | Entry::Deliver
+                | Entry::Withdraw
+                | Entry::RollOut
+                | Entry::CallOff
+                | Entry::Reapply
+                | Entry::Finish => {
                     let kept = kept.ok_or_else(|| conflict("journal"))?;
                     (kept.pending, kept.retiring, kept.previous)
                 }
@@ -103,8 +114,8 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
         }
         Action::SetVerifier { user } => {
             // A machine that sets a verifier without a journal gets what a careless effect would give it.
-            let password = match view.pending() {
-                Some((_, pending)) => pending.password,
+            let password = match view.brought() {
+                Some(brought) => brought.password,
                 None => state.fresh_id(),
             };
             let user = user_index(user.as_str());
@@ -232,7 +243,7 @@ fn role(state: &State, view: &View, user: usize, role: Role, retire: bool) -> Re
     }
     // The SQL layer's own rule, whatever the machine asked for: about the Secret, and about the store.
     let safe = |told: Credential| {
-        let carried = view.pending().is_some_and(|(_, pending)| pending == told);
+        let carried = view.brought() == Some(told);
         if retire {
             carried && told.user != user
         } else {

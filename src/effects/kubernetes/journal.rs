@@ -1,4 +1,4 @@
-//! The journal Secret. It holds the journal as JSON and, while a rotation runs, the credentials beside it.
+//! The journal Secret. It holds the journal as JSON and, beside it, the credentials of the rotation that runs or ended last.
 //!
 //! # How it comes into being
 //! A role can be allowed to create one Secret by its name only when the creation carries the name, and of all requests
@@ -54,7 +54,7 @@ pub struct Material {
 pub struct JournalSecret {
     /// The journal in it.
     pub loaded: Loaded,
-    /// The credentials of the rotation under way; always there while there is one.
+    /// The credentials of the rotation that is under way or ended last; always there while the journal speaks of it.
     pub material: Option<Material>,
     /// The object without its data, as the next update sends it; absent when there is no object.
     metadata: Option<ObjectMeta>,
@@ -90,7 +90,7 @@ impl Cluster {
                 self.named("Secret", &name)
             )));
         }
-        if next.rotation.is_some() && material.is_none() {
+        if (next.rotation.is_some() || next.kept.is_some()) && material.is_none() {
             return Err(Error::Unusable(format!(
                 "not writing {}: a rotation without its credentials could not go on after a crash; this is a defect of Tandem, please report it",
                 self.named("Secret", &name)
@@ -157,8 +157,8 @@ fn data(journal: &Journal, material: Option<&Material>) -> Result<BTreeMap<Strin
     let json = serde_json::to_vec(journal)
         .map_err(|error| Error::Unusable(format!("the journal cannot be written as JSON: {error}")))?;
     let mut data = BTreeMap::from([(JOURNAL.to_owned(), ByteString(json))]);
-    // Dropped with the rotation, even when it is still at hand.
-    let material = material.filter(|_| journal.rotation.is_some());
+    // Kept after the rotation to be checked, and dropped where there is nothing to be checked by it.
+    let material = material.filter(|_| journal.rotation.is_some() || journal.kept.is_some());
     if let Some(Material {
         pending_password,
         pending_verifier,
@@ -235,7 +235,7 @@ fn read(secret: Secret, uid: &str) -> JournalSecret {
             metadata: None,
         };
     };
-    if journal.rotation.is_none() {
+    if journal.rotation.is_none() && journal.kept.is_none() {
         return JournalSecret {
             loaded,
             material: None,
@@ -249,7 +249,7 @@ fn read(secret: Secret, uid: &str) -> JournalSecret {
             metadata,
         },
         Err(key) => corrupt(format!(
-            "a rotation runs and the key {key:?} is missing, empty or not text"
+            "it speaks of a rotation's credentials, and the key {key:?} is missing, empty or not text"
         )),
     }
 }

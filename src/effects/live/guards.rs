@@ -59,8 +59,8 @@ impl Live<'_> {
             Ok(document) => document,
             Err(finding) => return Ok(Some(Outcome::Refused(Refused::Otherwise(finding)))),
         };
-        let (_, rotation, material) = self.running()?;
-        let carries = document.carries(rotation.pending.as_str(), &material.pending_password);
+        let brought = self.brought();
+        let carries = brought.is_some_and(|(user, password)| document.carries(user.as_str(), password));
         let other = document.user() != user.as_str();
         let safe = match purpose {
             Purpose::Serve => carries || other,

@@ -24,10 +24,7 @@ use crate::policy::{Admin, Policy, Route, StoredSecret};
 impl Live<'_> {
     pub(super) async fn secret(&self, policy: &Policy) -> Result<(SecretSeen, Option<AppSecret>), Error> {
         let material = self.material();
-        let pending = self
-            .rotation()
-            .zip(material)
-            .map(|((_, r), m)| (&r.pending, &m.pending_password));
+        let pending = self.brought();
         match &policy.delivery.route {
             Route::Direct { .. } => self.cluster.see(policy, pending).await,
             Route::StoreFirst { .. } => {
@@ -45,11 +42,11 @@ impl Live<'_> {
             Ok(document) => document,
             Err(finding) => return Ok(StoreSeen::Unusable(finding)),
         };
-        let running = self.rotation().zip(self.material());
+        let brought = self.brought();
         Ok(StoreSeen::Present {
             user: RoleName::new(document.user()).ok(),
-            carries_pending: running
-                .is_some_and(|((_, r), m)| document.carries(r.pending.as_str(), &m.pending_password)),
+            carries_pending: brought
+                .is_some_and(|(user, password)| document.carries(user.as_str(), password)),
             version: document.version().to_owned(),
             number: rotation_of(document.version(), &policy.uid),
         })
@@ -74,7 +71,7 @@ impl Live<'_> {
     }
 
     /// The server, or why it cannot even be tried.
-    async fn server(&self, policy: &Policy) -> Result<Result<Server, Finding>, Error> {
+    pub(super) async fn server(&self, policy: &Policy) -> Result<Result<Server, Finding>, Error> {
         let ca = match self.cluster.authority(&policy.database.tls).await? {
             Ok(ca) => ca,
             Err(finding) => return Ok(Err(finding)),

@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod guards;
+mod kept;
 mod looks;
 mod unsettled;
 mod writes;
@@ -32,6 +33,7 @@ use crate::machine::{Action, Loaded, Query};
 use crate::policy::Policy;
 use crate::policy::target::RoleName;
 use crate::telemetry::metrics::Metrics;
+use kept::{Passed, result};
 use unsettled::Unsettled;
 
 /// A write is not begun with less of the lease left than this: it would only be fenced off half-way.
@@ -49,6 +51,7 @@ pub struct Hands {
     stores: Stores,
     series: Series,
     unsettled: Unsettled,
+    passed: Passed,
     shown: Mutex<HashMap<String, Instant>>,
     #[cfg(feature = "fault-injection")]
     fault: Fault,
@@ -75,6 +78,7 @@ impl Hands {
             stores,
             series: Series::default(),
             unsettled: Unsettled::default(),
+            passed: Passed::default(),
             shown: Mutex::default(),
             #[cfg(feature = "fault-injection")]
             fault,
@@ -160,10 +164,19 @@ impl World for Live<'_> {
             Query::Store => Seen::Store(self.store(policy).await?),
             Query::Operator => Seen::Operator(self.operator(policy).await?),
             Query::Place => Seen::Place(self.stand.ask(policy, self.now())),
-            Query::Preflight => Seen::Preflight(self.preflight(policy).await?),
+            Query::Preflight => {
+                let seen = self.preflight(policy).await?;
+                self.hands.passed.note(policy, seen.passed(), self.now());
+                Seen::Preflight(seen)
+            }
             Query::Pending => Seen::Pending(self.pending_login(policy).await?),
             Query::Endpoints => Seen::Endpoints(self.endpoints(policy).await?),
             Query::Previous => Seen::Previous(self.previous_login(policy).await?),
+            Query::Kept => {
+                let seen = self.kept(policy).await?;
+                self.hands.metrics.check(result(&seen));
+                Seen::Kept(seen)
+            }
             Query::Consumers => Seen::Consumers(self.consumers(policy).await?),
             Query::Room => Seen::Room(self.room(policy).await?),
             Query::Sessions => Seen::Sessions(self.sessions(policy).await?),
@@ -313,6 +326,7 @@ impl Live<'_> {
         self.stand.read(None, &Loaded::Absent);
         self.hands.series.end(&uid);
         self.hands.unsettled.forget(&uid);
+        self.hands.passed.forget(&uid);
         self.hands
             .shown
             .lock()
@@ -331,14 +345,17 @@ impl Live<'_> {
         self.journal.as_ref()?.material.as_ref()
     }
 
+    /// The credentials of the rotation that runs or ended last.
+    fn credentials(&self) -> Result<&Material, Error> {
+        self.material()
+            .ok_or_else(|| Error::Unusable("the journal holds no credential".into()))
+    }
+
     /// The journal and material of the running rotation, which every write but the first needs.
     fn running(&self) -> Result<(&Journal, &Rotation, &Material), Error> {
         let (journal, rotation) = self
             .rotation()
             .ok_or_else(|| Error::Unusable("no rotation is running".into()))?;
-        let material = self
-            .material()
-            .ok_or_else(|| Error::Unusable("the journal holds no credential".into()))?;
-        Ok((journal, rotation, material))
+        Ok((journal, rotation, self.credentials()?))
     }
 }

@@ -17,7 +17,7 @@ use crate::effects::store::{Store as _, version_id};
 use crate::effects::{Error, Outcome, World as _};
 use crate::machine::Action;
 use crate::machine::facts::{Refused, Restarter};
-use crate::machine::journal::{Journal, Rotation, Trigger};
+use crate::machine::journal::{Journal, Trigger};
 use crate::machine::step::Entry;
 use crate::policy::target::{ConsumerKind, RoleName};
 use crate::policy::{Policy, StoredSecret};
@@ -129,8 +129,22 @@ impl Live<'_> {
 
     async fn record(&mut self, policy: &Policy, entry: Entry, next: &Journal) -> Result<Outcome, Error> {
         let material = match entry {
-            Entry::Adopt | Entry::Reschedule | Entry::Finish => None,
-            Entry::Deliver | Entry::Withdraw | Entry::RollOut | Entry::CallOff => self.material().cloned(),
+            Entry::Adopt => None,
+            Entry::Reschedule
+            | Entry::Deliver
+            | Entry::Withdraw
+            | Entry::RollOut
+            | Entry::CallOff
+            | Entry::Reapply
+            | Entry::Finish => self.material().cloned(),
+            Entry::Accept => self.material().map(|old| {
+                let watched = next.kept.as_ref().is_some_and(|kept| kept.retired.is_some());
+                let last = old.previous_password.clone();
+                Material {
+                    previous_password: last.filter(|_| watched),
+                    ..old.clone()
+                }
+            }),
             Entry::RollBack => Some(self.turned_round(policy)?),
             Entry::Stage => Some(self.stage(policy, next).await?),
             Entry::Recover => Some(self.recover(policy, next).await?),
@@ -236,10 +250,10 @@ impl Live<'_> {
         if let Some(refusal) = self.in_use(policy, user, Purpose::Serve).await? {
             return Ok(refusal);
         }
-        let (_, rotation, material) = self.running()?;
+        let material = self.credentials()?;
         // A user that was retired with NOLOGIN gets its right to log in back with its new password, in one statement.
         let login = (policy.retire.mode == RetireMode::NoLogin).then_some(true);
-        self.change(policy, user, &material.pending_verifier, login, rotation, left)
+        self.change(policy, user, &material.pending_verifier, login, left)
             .await
     }
 
@@ -255,9 +269,9 @@ impl Live<'_> {
         if let Some(refusal) = self.in_use(policy, user, Purpose::Retire).await? {
             return Ok(refusal);
         }
-        let (_, rotation, material) = self.running()?;
+        let material = self.credentials()?;
         let login = (mode == RetireMode::NoLogin).then_some(false);
-        self.change(policy, user, &material.retiring_verifier, login, rotation, left)
+        self.change(policy, user, &material.retiring_verifier, login, left)
             .await
     }
 
@@ -290,7 +304,6 @@ impl Live<'_> {
         user: &RoleName,
         verifier: &Sensitive,
         login: Option<bool>,
-        rotation: &Rotation,
         left: Duration,
     ) -> Result<Outcome, Error> {
         let (server, admin) = match self.administered(policy).await? {
@@ -307,7 +320,7 @@ impl Live<'_> {
             user,
             verifier: &verifier,
             means,
-            expected: rotation.identity.as_ref(),
+            expected: self.expected(),
             time_left: left,
         };
         postgres::change(&server, &admin, change).await

@@ -8,6 +8,7 @@
 //! | `words.rs` | what to tell the person on call about it |
 //! | `verifier.rs` | SCRAM verifiers |
 //! | `probe.rs` | log in to find out |
+//! | `kept.rs` | the same while no rotation runs |
 //! | `replicas.rs` | the same where a change comes later |
 //! | `poolers.rs` | what is in front of a server: whether it lets applications through, and whom it holds |
 //! | `roles.rs` | change a role, fenced |
@@ -23,6 +24,7 @@ mod classify;
 mod connect;
 mod function;
 mod hush;
+mod kept;
 mod parity;
 mod poolers;
 mod preflight;
@@ -37,6 +39,7 @@ mod verifier;
 mod words;
 
 pub use classify::{Failure, Silence, Verdict};
+pub use kept::{active, why_refused};
 pub use parity::{Compared, parity};
 pub use poolers::{clients, pooler, pooler_findings};
 pub use preflight::{Wanted, preflight};

@@ -32,7 +32,12 @@ pub async fn login(
             }
         }
         Err(Failure::WrongPassword) => match admin {
-            Some(admin) => refused(server, &pending.user, admin).await,
+            Some(admin) => {
+                match Session::open(server, admin, Purpose::Administer, Instant::now() + AMPLE).await {
+                    Ok(mut session) => refused(&mut session, server, &pending.user, admin).await,
+                    Err(failure) => Login::Refused(failure.finding(server, &admin.user)),
+                }
+            }
             None => Login::WrongPassword,
         },
         Err(failure) => Login::Refused(failure.finding(server, &pending.user)),
@@ -215,13 +220,13 @@ fn smoke(server: &Server, user: &RoleName, trouble: &Trouble) -> Finding {
 
 /// Why the server refused the password. `NOLOGIN` and connection limits are not looked at: the server checks them
 /// after the password, so behind this answer they are no reason.
-async fn refused(server: &Server, user: &RoleName, admin: &Credential) -> Login {
+pub(super) async fn refused(
+    session: &mut Session,
+    server: &Server,
+    user: &RoleName,
+    admin: &Credential,
+) -> Login {
     const ROLE: &str = "SELECT rolvaliduntil <= clock_timestamp() FROM pg_roles WHERE rolname = $1";
-    let session = Session::open(server, admin, Purpose::Administer, Instant::now() + AMPLE).await;
-    let mut session = match session {
-        Ok(session) => session,
-        Err(failure) => return Login::Refused(failure.finding(server, &admin.user)),
-    };
     let rows = match session.query(ROLE, &[&user.as_str()]).await {
         Ok(rows) => rows,
         Err(trouble) => return Login::Refused(trouble.failure().finding(server, &admin.user)),
