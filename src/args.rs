@@ -2,12 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::controller::{self, Settings};
+use crate::effects::places::Limits;
 use crate::manifest;
 use crate::manifest::rbac::{ClusterObject, Instance};
 use crate::telemetry::logs::{self, Format};
@@ -46,6 +48,13 @@ struct Run {
     /// Name of this replica in the lease and in Events.
     #[arg(long, env = "TANDEM_IDENTITY")]
     identity: String,
+    /// How many rotations may be under way at once in a namespace: from their beginning until their rollouts have ended,
+    /// but no longer than the policy's `restart.timeout`. Others wait for their turn.
+    #[arg(long, env = "TANDEM_MAX_ROTATIONS_PER_NAMESPACE", default_value = "10")]
+    max_rotations_per_namespace: NonZeroUsize,
+    /// The same at a database server, by host and port.
+    #[arg(long, env = "TANDEM_MAX_ROTATIONS_PER_SERVER", default_value = "10")]
+    max_rotations_per_server: NonZeroUsize,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "TANDEM_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     http_address: SocketAddr,
@@ -120,6 +129,10 @@ impl Args {
                     lease_namespace: run.lease_namespace,
                     lease_name: run.lease_name,
                     identity: run.identity,
+                    limits: Limits {
+                        per_namespace: run.max_rotations_per_namespace,
+                        per_server: run.max_rotations_per_server,
+                    },
                     http_address: run.http_address,
                     #[cfg(feature = "fault-injection")]
                     fault_file: run.fault_file,

@@ -26,12 +26,16 @@ mod fixtures;
 mod headroom;
 #[path = "decide_table/idle.rs"]
 mod idle;
+#[path = "decide_table/places.rs"]
+mod places;
 #[path = "decide_table/reloader.rs"]
 mod reloader;
 #[path = "decide_table/rules.rs"]
 mod rules;
 #[path = "decide_table/store.rs"]
 mod store;
+#[path = "decide_table/words.rs"]
+mod words;
 
 use std::collections::HashSet;
 
@@ -107,8 +111,8 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 /// Fails to compile when a variant is added, and then fails until a row expects it.
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
-    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 9]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 19]);
+    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 10]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 21]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -170,6 +174,7 @@ fn query(query: Query) -> usize {
         Query::Room => 8,
         Query::Store => 6,
         Query::Operator => 7,
+        Query::Place => 9,
     }
 }
 
@@ -221,5 +226,7 @@ fn reason(why: &Waiting) -> usize {
         Waiting::Sync { .. } => 16,
         Waiting::Reloader { .. } => 17,
         Waiting::Room(_) => 18,
+        Waiting::Place(_) => 19,
+        Waiting::Journals(_) => 20,
     }
 }

@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api::RotationPolicy;
 use crate::effects::live::Hands;
+use crate::effects::places::{Limits, Places};
 use crate::effects::store::Stores;
 use crate::telemetry::http::{self, Readiness};
 use crate::telemetry::metrics::Metrics;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub lease_name: String,
     /// Name of this replica.
     pub identity: String,
+    /// How many rotations may be under way at once.
+    pub limits: Limits,
     /// Where health and metrics are served.
     pub http_address: SocketAddr,
     /// See [`crate::effects::fault`].
@@ -105,11 +108,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
                     .combine(predicates::finalizers),
                 kube::runtime::PredicateConfig::default(),
             );
+        let (places, called) = Places::new(reader.clone(), settings.limits);
         let hands = Hands::new(
             &client,
             &settings.identity,
             leadership.clone(),
-            reader.clone(),
+            places,
             Stores::from_environment(Arc::clone(&metrics)).await,
             Arc::clone(&metrics),
             #[cfg(feature = "fault-injection")]
@@ -118,6 +122,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         let context = Arc::new(Context::new(client.clone(), hands, Arc::clone(&metrics)));
         let ending = leadership.clone();
         Controller::for_stream(changes, reader)
+            .reconcile_on(called)
             .with_config(Pace::default().concurrency(CONCURRENT))
             .graceful_shutdown_on(async move { ending.ended().await })
             .run(reconcile, on_error, context)

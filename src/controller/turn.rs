@@ -8,7 +8,7 @@ use crate::effects::{Error, Fresh, Outcome, World};
 use crate::machine::invariant::{Broken, permits};
 use crate::machine::project::{Projection, project, project_invalid, project_trouble};
 use crate::machine::{Action, Decision, Facts, Loaded, Step, decide};
-use crate::policy::Policy;
+use crate::policy::{Invalid, Policy};
 
 /// More steps than any rotation has; a turn that reaches it goes on in the next, so that one policy cannot starve
 /// the others.
@@ -66,20 +66,38 @@ impl Mind for Machine {
 /// # Errors
 /// Whatever did not come to an end; what had been done is found again by looking in the next turn.
 pub async fn turn<W: World>(mind: &impl Mind, world: &mut W) -> Result<Next, Error> {
-    let Some(fresh) = world.load().await? else {
-        return Ok(Next::OnChange);
+    let fresh = match world.load().await {
+        Ok(Some(fresh)) => fresh,
+        Ok(None) => return Ok(Next::OnChange),
+        Err(error) => {
+            let found = world.object().cloned();
+            if let Some(object) = found {
+                let mut shown = object.status.clone().unwrap_or_default();
+                tell(world, &Policy::parse(&object), &error, &mut shown).await;
+            }
+            return Err(error);
+        }
     };
     let mut shown = fresh.object.status.clone().unwrap_or_default();
     let live = Policy::parse(&fresh.object);
     let result = steps(mind, world, fresh, &mut shown).await;
-    if let (Err(error), Ok(policy)) = (&result, live)
-        && let Some(reason) = error.reason()
-    {
-        let projection = project_trouble(&policy, reason, &error.to_string(), &shown, world.now());
-        // The first error is the one to report; that it could not be shown either adds nothing.
-        drop(show(world, &mut shown, projection).await);
+    if let Err(error) = &result {
+        tell(world, &live, error, &mut shown).await;
     }
     result
+}
+
+/// Shows an error on its policy. The first one is the one to report; that it could not be shown either adds nothing.
+async fn tell<W: World>(
+    world: &mut W,
+    policy: &Result<Policy, Invalid>,
+    error: &Error,
+    shown: &mut RotationPolicyStatus,
+) {
+    if let (Ok(policy), Some(reason)) = (policy, error.reason()) {
+        let projection = project_trouble(policy, reason, &error.to_string(), shown, world.now());
+        drop(show(world, shown, projection).await);
+    }
 }
 
 async fn steps<W: World>(
@@ -138,7 +156,7 @@ async fn steps<W: World>(
 
 /// The live policy, or, while a rotation runs, the snapshot it runs on. A policy that was made invalid meanwhile
 /// stands still. A snapshot that this release cannot read is a journal that cannot be trusted.
-fn meaning(fresh: &mut Fresh) -> Result<Policy, crate::policy::Invalid> {
+fn meaning(fresh: &mut Fresh) -> Result<Policy, Invalid> {
     let live = Policy::parse(&fresh.object)?;
     let Loaded::Valid(journal) = &fresh.journal else {
         return Ok(live);

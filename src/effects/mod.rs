@@ -7,6 +7,7 @@ pub mod kubernetes;
 pub mod leadership;
 pub mod live;
 mod neighbours;
+pub mod places;
 pub mod postgres;
 mod series;
 mod shell;
@@ -21,6 +22,7 @@ use crate::machine::facts::{
     Consumer, Facts, Finding, Login, OperatorSeen, Preflight, Previous, Refused, Room, SecretSeen, Sessions,
     StoreSeen,
 };
+use crate::machine::place::Place;
 use crate::machine::project::Projection;
 use crate::machine::{Action, Loaded, Query};
 use crate::policy::Policy;
@@ -33,6 +35,9 @@ pub trait World: Send {
 
     /// Reads the policy and its journal afresh, past every cache; nothing when the policy is gone.
     fn load(&mut self) -> impl Future<Output = Result<Option<Fresh>, Error>> + Send;
+
+    /// The policy as it was last read, also when its journal could not be read after it: so that people can be told.
+    fn object(&self) -> Option<&RotationPolicy>;
 
     /// Answers one question; changes nothing.
     fn look(&mut self, policy: &Policy, query: Query) -> impl Future<Output = Result<Seen, Error>> + Send;
@@ -71,6 +76,8 @@ pub enum Seen {
     Store(StoreSeen),
     /// To [`Query::Operator`].
     Operator(OperatorSeen),
+    /// To [`Query::Place`].
+    Place(Place),
     /// To [`Query::Preflight`].
     Preflight(Preflight),
     /// To [`Query::Pending`].
@@ -192,6 +199,7 @@ impl Facts {
             Seen::Secret(secret) => self.secret = Some(secret),
             Seen::Store(store) => self.store = Some(store),
             Seen::Operator(operator) => self.operator = Some(operator),
+            Seen::Place(place) => self.place = Some(place),
             Seen::Preflight(preflight) => self.preflight = Some(preflight),
             Seen::Pending(login) => self.pending = Some(login),
             Seen::Previous(previous) => self.previous = Some(previous),

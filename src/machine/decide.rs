@@ -11,6 +11,7 @@ use super::facts::{Facts, Finding, Preflight, Refused, SecretSeen, StoreSeen};
 use super::journal::{Journal, Loaded, Rotation, ScheduleMark, Trigger};
 use super::pace::{SLOW, later};
 use super::phase::Phase;
+use super::place::Place;
 use super::rotation::{Pass, outdated};
 use super::step::{Action, Decision, Entry, Query, Step, Waiting};
 use crate::policy::Policy;
@@ -23,6 +24,9 @@ pub const MAX_REJECTED: u32 = 5;
 const RECHECK: SignedDuration = SignedDuration::from_hours(12);
 /// How soon a failed preflight is looked at again.
 const PREFLIGHT_RETRY: SignedDuration = SignedDuration::from_secs(15);
+
+/// How soon to look whether the journals have been read that a fresh start must know.
+const JOURNALS: SignedDuration = SignedDuration::from_secs(2);
 
 /// The one thing to do next. Total and pure: the same inputs give the same answer.
 #[must_use]
@@ -186,6 +190,13 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
         return Decision::wait(Phase::Idle, later(now, SLOW), Waiting::JournalCorrupt(flaw));
     }
     let (trigger, scheduled) = due(policy, journal, now);
+    let opens = policy.schedule.as_ref().map_or(now, |s| s.opens(now));
+    if trigger.is_some()
+        && opens <= now
+        && let Some(stop) = without_place(policy, facts, now)
+    {
+        return stop;
+    }
     let Some(preflight) = &facts.preflight else {
         return Decision::look(Phase::Idle, Query::Preflight);
     };
@@ -205,11 +216,26 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
             },
         };
     };
-    let opens = policy.schedule.as_ref().map_or(now, |s| s.opens(now));
     if opens > now {
         return Decision::wait(Phase::Prepared, opens, Waiting::Window(opens));
     }
     stage(policy, journal, facts, preflight, active, trigger, now)
+}
+
+/// Nothing, when a rotation may begin beside those of other policies. It is asked before preflight, so that those who
+/// wait leave the server alone, and not for a policy that may do nothing: it would only stand in the way.
+fn without_place(policy: &Policy, facts: &Facts, now: Timestamp) -> Option<Decision> {
+    if policy.suspended || policy.deleting {
+        return None;
+    }
+    let wait = |pause, why| Some(Decision::wait(Phase::Idle, later(now, pause), why));
+    match &facts.place {
+        None => Some(Decision::look(Phase::Idle, Query::Place)),
+        Some(Place::Had) => None,
+        // Its turn is called; looked at again all the same, for people to read who is before it.
+        Some(Place::Taken(taken)) => wait(SLOW, Waiting::Place(taken.clone())),
+        Some(Place::Unread(policies)) => wait(JOURNALS, Waiting::Journals(*policies)),
+    }
 }
 
 fn stage(

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::journal::Landing;
+use super::place::Place;
 use super::step::{Action, Entry};
 use crate::policy::target::{ConsumerRef, RoleName};
 
@@ -20,6 +21,8 @@ pub struct Facts {
     pub store: Option<StoreSeen>,
     /// The operator that brings it from there into the application Secret.
     pub operator: Option<OperatorSeen>,
+    /// Whether a rotation may begin, beside those of other policies.
+    pub place: Option<Place>,
     /// What preflight found.
     pub preflight: Option<Preflight>,
     /// Login with the pending credential.

@@ -2,7 +2,7 @@
 //!
 //! | phase | true now | next write | may wait for |
 //! |---|---|---|---|
-//! | `Idle` | the Secret names the active user, and it logs in | journal: adopt, reschedule | schedule, rotate-now |
+//! | `Idle` | the Secret names the active user, and it logs in | journal: adopt, reschedule | schedule, rotate-now, a place |
 //! | `Prepared` | preflight passed | journal: stage | window |
 //! | `Staged` | pending and retiring credentials are durable | set the pending verifier | database |
 //! | `Altered` | the primary accepted it | — | database |
@@ -24,6 +24,7 @@ pub mod invariant;
 pub mod journal;
 mod pace;
 pub mod phase;
+pub mod place;
 pub mod project;
 mod rotation;
 pub mod step;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::facts::{Finding, Laggard, Limit, Restarter};
 use super::journal::Journal;
 use super::phase::Phase;
+use super::place::Taken;
 use crate::api::spec::RetireMode;
 use crate::policy::target::{ConsumerRef, RoleName};
 
@@ -64,6 +65,8 @@ pub enum Query {
     Store,
     /// Can the operator be asked to sync, and has it been?
     Operator,
+    /// May a rotation begin, beside those of other policies?
+    Place,
     /// Is everything there that a rotation will need?
     Preflight,
     /// Does the pending credential log in?
@@ -200,6 +203,10 @@ pub enum Waiting {
     Preflight(Vec<Finding>),
     /// The schedule's window is closed until then.
     Window(Timestamp),
+    /// As many rotations as may be are under way.
+    Place(Taken),
+    /// The journals of so many policies, which may have rotations under way.
+    Journals(usize),
     /// A login or a write was refused, or could not be tried.
     Refused(Finding),
     /// The password was set and still does not log in.

@@ -1,7 +1,10 @@
 //! Sentences for the person on call: what happened, to which object, and the next command to type.
 
+use super::place::{Shared, Taken};
 use super::step::{Behind, Crowded, Waiting};
+use crate::api::spec::TargetKind;
 use crate::api::{self, journal_name};
+use crate::policy::target::{ConsumerKind, ConsumerRef};
 use crate::policy::{Policy, Route};
 
 /// How much somebody has to care.
@@ -74,6 +77,15 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
             "WaitingForWindow",
             Weight::Progress,
             format!("the schedule's window opens at {opens}"),
+        ),
+        Waiting::Place(taken) => ("WaitingForPlace", Weight::Progress, taken_words(policy, taken)),
+        Waiting::Journals(policies) => (
+            "ReadingJournals",
+            Weight::Progress,
+            format!(
+                "the controller has just started: the rotation begins when the journals have been read of {policies} other policies of namespace {namespace} or server {}:{}",
+                policy.database.host, policy.database.port
+            ),
         ),
         Waiting::Refused(finding) => (finding.reason, Weight::Trouble, finding.message.clone()),
         Waiting::NotAccepted => (
@@ -160,8 +172,8 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
             let then = match until {
                 Some(until) => format!("Tandem restarts in its stead from {until} on"),
                 None => format!(
-                    "with spec.restart.mode Reloader, Tandem never does; restart by hand with: kubectl -n {namespace} rollout restart {}",
-                    names.join(" ")
+                    "with spec.restart.mode Reloader, Tandem never does; restart by hand with: {}",
+                    restart_commands(namespace, left)
                 ),
             };
             (
@@ -216,6 +228,13 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                     } else {
                         &l.pod
                     };
+                    if from.is_empty() && l.application_name.is_empty() {
+                        // What PostgreSQL tells of a session to those who may not see it: that it is there.
+                        return format!(
+                            "{} of which the administrator may see no more (the Preflight condition has the GRANT)",
+                            l.count
+                        );
+                    }
                     format!("{} of {application} from {from}", l.count)
                 })
                 .collect();
@@ -277,6 +296,29 @@ fn external_secret(policy: &Policy) -> &str {
     }
 }
 
+fn taken_words(policy: &Policy, taken: &Taken) -> String {
+    let (at, see) = match taken.shared {
+        Shared::Namespace => (
+            format!("in namespace {}", policy.namespace),
+            format!("-n {}", policy.namespace),
+        ),
+        Shared::Server => (
+            format!("at server {}:{}", policy.database.host, policy.database.port),
+            "-A".to_owned(),
+        ),
+    };
+    let ahead = match taken.ahead {
+        0 => "it is the next".to_owned(),
+        ahead => format!("{ahead} that wait come first"),
+    };
+    format!(
+        "nothing has been changed; at most {} rotations may be under way at once {at}, and these are: {}; {ahead}. See how far they are: kubectl get rotpol {see}; a higher limit is the controller's flag {}",
+        taken.most,
+        taken.holders.join(", "),
+        taken.shared.flag()
+    )
+}
+
 fn behind_words(namespace: &str, behind: &[Behind]) -> String {
     let list: Vec<_> = behind
         .iter()
@@ -295,6 +337,29 @@ fn behind_words(namespace: &str, behind: &[Behind]) -> String {
         .map(|b| format!("; see: kubectl -n {namespace} describe {}", b.consumer))
         .unwrap_or_default();
     format!("{}{first}", list.join(", "))
+}
+
+/// How a person has all pods of these workloads replaced.
+#[must_use]
+pub fn restart_commands(namespace: &str, left: &[ConsumerRef]) -> String {
+    let (rollouts, others): (Vec<_>, Vec<_>) = left
+        .iter()
+        .partition(|consumer| consumer.kind == ConsumerKind::Workload(TargetKind::Rollout));
+    let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+    let plain =
+        (!others.is_empty()).then(|| format!("kubectl -n {namespace} rollout restart {}", others.join(" ")));
+    let rollouts = rollouts
+        .iter()
+        .map(|rollout| restart_rollout_command(namespace, &rollout.name));
+    plain.into_iter().chain(rollouts).collect::<Vec<_>>().join("; ")
+}
+
+/// How a person has all pods of a Rollout of Argo replaced: `kubectl rollout restart` does not know it.
+#[must_use]
+pub fn restart_rollout_command(namespace: &str, rollout: &str) -> String {
+    format!(
+        "kubectl -n {namespace} patch rollout {rollout} --type merge -p '{{\"spec\":{{\"restartAt\":\"'$(date -u +%FT%TZ)'\"}}}}'"
+    )
 }
 
 /// What the rotate-now command looks like, for the messages of an idle policy.

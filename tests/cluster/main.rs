@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing, reason = "a helper that fails fails its test")]
 
 mod bad_input;
+mod crowd;
 mod failure_modes;
 #[expect(
     dead_code,
@@ -14,6 +15,7 @@ mod happy;
 mod headroom;
 mod killed;
 mod leaks;
+mod narrowed;
 mod rights;
 mod scene;
 mod secrets_stay_secret;

@@ -80,6 +80,7 @@ pub(crate) fn seen(seen: &Seen) -> String {
         Seen::Previous(Previous::Unknown) => "unknown".to_owned(),
         // What it is differs from world to world; the table tells what is made of it.
         Seen::Room(Ok(_)) => "room is known".to_owned(),
+        Seen::Place(_) => "place is known".to_owned(),
         Seen::Previous(Previous::Unreachable(_))
         | Seen::Room(Err(_))
         | Seen::Sessions(Sessions::Unreachable(_)) => "unreachable".to_owned(),

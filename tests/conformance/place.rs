@@ -171,6 +171,7 @@ impl<P: Place> Side<P> {
                 | Seen::Pending(_)
                 | Seen::Previous(_)
                 | Seen::Room(_)
+                | Seen::Place(_)
                 | Seen::Sessions(_),
             )
             | Err(_) => {}

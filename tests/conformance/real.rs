@@ -1,6 +1,7 @@
 //! The real world: the effects as they ship, with exactly the rights that the policy needs, on a cluster with
 //! PostgreSQL; and how its surroundings change.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tandem::api::{DELIVERED_BY, DELIVERED_FOR, FINALIZER, ROTATE_NOW, RotationPo
 use tandem::effects::fault::Fault;
 use tandem::effects::leadership::Leadership;
 use tandem::effects::live::{Hands, Live};
+use tandem::effects::places::{Limits, Places};
 use tandem::effects::store::Stores;
 use tandem::telemetry::metrics::Metrics;
 use tandem_lab::{
@@ -62,11 +64,17 @@ impl Scene {
         let (lease, until) = watch::channel(Some(Instant::now() + Duration::from_hours(1)));
         let (policies, _) = reflector::store();
         let metrics = Arc::new(Metrics::default());
+        let ten = NonZeroUsize::new(10).context("ten is not zero")?;
+        let limits = Limits {
+            per_namespace: ten,
+            per_server: ten,
+        };
+        let (places, _) = Places::new(policies, limits);
         let hands = Hands::new(
             &client,
             "conformance",
             Leadership::new(until),
-            policies,
+            places,
             Stores::from_environment(Arc::clone(&metrics)).await,
             metrics,
             Fault::new(None),

@@ -25,7 +25,7 @@ pub(crate) const B: usize = 1;
 pub(crate) fn play(name: &'static str, pods: bool, changes: Value, beginning: Script, script: Script) {
     run(move |lab| async move {
         let mut simulated = Side::new(Simulated::new(pods, &changes));
-        let scene = Scene::new(&lab, name, pods, &changes).await?;
+        let scene = Box::pin(Scene::new(&lab, name, pods, &changes)).await?;
         let mut real = Side::new(scene.place());
         let mut differences = String::new();
         for (number, (step, expected)) in beginning.iter().chain(script).enumerate() {

@@ -11,6 +11,7 @@ use tandem::machine::facts::{
     Refused, Restarter, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::journal::{Finished, Landing, Rotation, ScheduleMark, Trigger};
+use tandem::machine::place::Place;
 use tandem::machine::step::{Behind, Entry, Waiting};
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Phase, Query, Step};
 use tandem::policy::schedule::Schedule;
@@ -488,6 +489,7 @@ pub(crate) trait FactVerbs {
     fn store(self, store: StoreSeen) -> Self;
     fn operator(self, operator: OperatorSeen) -> Self;
     fn proposed(self) -> Self;
+    fn place(self, place: Place) -> Self;
     fn preflight(self, preflight: Preflight) -> Self;
     fn pending(self, login: Login) -> Self;
     fn previous(self, previous: Previous) -> Self;
@@ -524,6 +526,13 @@ impl FactVerbs for Facts {
     fn proposed(self) -> Self {
         Self {
             proposed: true,
+            ..self
+        }
+    }
+
+    fn place(self, place: Place) -> Self {
+        Self {
+            place: Some(place),
             ..self
         }
     }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use tandem::machine::facts::{Delivered, Refused, SecretSeen};
 use tandem::machine::journal::{Rotation, ScheduleMark, Trigger};
+use tandem::machine::place::{Place, Shared, Taken};
 use tandem::machine::step::{Entry, Waiting};
 use tandem::machine::{Facts, Journal, Loaded, Phase, Query};
 use tandem::policy::Policy;
@@ -10,7 +11,7 @@ use tandem::policy::Policy;
 use crate::fixtures::*;
 
 pub(crate) fn rows() -> Vec<Row> {
-    [adopt(), untrusted(), schedule(), preflight(), begin()]
+    [adopt(), untrusted(), schedule(), preflight(), place(), begin()]
         .into_iter()
         .flatten()
         .collect()
@@ -277,7 +278,7 @@ fn preflight() -> Vec<Row> {
             "idle: preflight failed",
             policy().asked("new"),
             resting(),
-            staged().preflight(failed()),
+            staged().place(Place::Had).preflight(failed()),
             waits(
                 Phase::Idle,
                 secs(15),
@@ -288,7 +289,7 @@ fn preflight() -> Vec<Row> {
             "idle: preflight names nobody",
             policy().asked("new"),
             resting(),
-            staged().preflight(nobody()),
+            staged().place(Place::Had).preflight(nobody()),
             waits(Phase::Idle, secs(15), Waiting::Preflight(vec![warning()])),
         ),
         row(
@@ -350,6 +351,67 @@ fn preflight() -> Vec<Row> {
     ]
 }
 
+/// Beside the rotations of other policies.
+fn place() -> Vec<Row> {
+    let taken = || Taken {
+        shared: Shared::Namespace,
+        most: 1,
+        holders: vec!["shop/orders".into()],
+        ahead: 2,
+    };
+    vec![
+        row(
+            "place: asked for before anything a rotation needs",
+            policy().asked("new"),
+            resting(),
+            staged(),
+            looks(Phase::Idle, Query::Place),
+        ),
+        row(
+            "place: had",
+            policy().asked("new"),
+            resting(),
+            staged().place(Place::Had),
+            looks(Phase::Idle, Query::Preflight),
+        ),
+        row(
+            "place: taken by others",
+            policy().asked("new"),
+            resting(),
+            staged().place(Place::Taken(taken())),
+            waits(Phase::Idle, mins(1), Waiting::Place(taken())),
+        ),
+        row(
+            "place: not known yet",
+            policy().asked("new"),
+            resting(),
+            staged().place(Place::Unread(7)),
+            waits(Phase::Idle, secs(2), Waiting::Journals(7)),
+        ),
+        row(
+            "place: not asked for while the window is closed",
+            policy().nightly_window().asked("new"),
+            resting().nightly_since(ago(hours(8))),
+            staged(),
+            looks(Phase::Idle, Query::Preflight),
+        ),
+        row(
+            "place: not asked for while suspended",
+            policy().asked("new").suspended(),
+            resting(),
+            staged(),
+            looks(Phase::Idle, Query::Preflight),
+        ),
+        row(
+            "place: not asked for while being deleted",
+            policy().asked("new").deleted(),
+            resting(),
+            staged(),
+            looks(Phase::Idle, Query::Preflight),
+        ),
+    ]
+}
+
 /// What the journal says of a rotation that begins now.
 fn staging(trigger: Trigger) -> Journal {
     running().started(now()).with(|r| {
@@ -359,7 +421,7 @@ fn staging(trigger: Trigger) -> Journal {
 }
 
 fn begin() -> Vec<Row> {
-    let ready = || staged().preflight(passed());
+    let ready = || staged().place(Place::Had).preflight(passed());
     let stages = |next| records(Phase::Prepared, Entry::Stage, next);
     let at: Timestamp = "2026-11-20T03:00:00Z".parse().unwrap();
     let tomorrow: Timestamp = "2026-11-21T03:00:00Z".parse().unwrap();
@@ -381,7 +443,7 @@ fn begin() -> Vec<Row> {
         handled: Some("old".into()),
         ..staging(Trigger::Schedule("2026-11-20T11:55:00Z".parse().unwrap()))
     };
-    let back: Facts = nothing().secret(naming(STANDBY)).preflight({
+    let back: Facts = nothing().secret(naming(STANDBY)).place(Place::Had).preflight({
         let mut preflight = passed();
         preflight.active = Some(role(STANDBY));
         preflight

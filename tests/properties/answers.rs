@@ -8,6 +8,7 @@ use tandem::machine::facts::{
 };
 use tandem::machine::invariant::permits;
 use tandem::machine::journal::Landing;
+use tandem::machine::place::{Place, Shared, Taken};
 use tandem::machine::step::Entry;
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Step, decide};
 use tandem::policy::Policy;
@@ -172,6 +173,20 @@ fn rooms() -> impl Strategy<Value = Result<Room, Finding>> {
     ]
 }
 
+fn places() -> impl Strategy<Value = Place> {
+    let taken = Taken {
+        shared: Shared::Server,
+        most: 1,
+        holders: vec!["shop/orders".to_owned()],
+        ahead: 2,
+    };
+    prop_oneof![
+        4 => Just(Place::Had),
+        1 => Just(Place::Taken(taken)),
+        1 => any::<usize>().prop_map(Place::Unread),
+    ]
+}
+
 fn sessions() -> impl Strategy<Value = Sessions> {
     let series = prop::option::of((moments(), 0..8_u32).prop_map(|(since, polls)| Quiet { since, polls }));
     prop_oneof![
@@ -195,6 +210,7 @@ prop_compose! {
         secret in prop::option::weighted(0.9, secrets()),
         store in prop::option::weighted(0.9, stores()),
         operator in prop::option::weighted(0.9, operators()),
+        place in prop::option::weighted(0.9, places()),
         preflight in prop::option::weighted(0.9, preflights()),
         pending in prop::option::weighted(0.9, logins()),
         previous in prop::option::of(pasts()),
@@ -209,7 +225,7 @@ prop_compose! {
     ) -> Facts {
         let [altered, proposed, retired, terminated] = done;
         Facts {
-            secret, store, operator, preflight, pending, previous, consumers, room, sessions,
+            secret, store, operator, place, preflight, pending, previous, consumers, room, sessions,
             altered, proposed, retired, terminated, refused,
         }
     }
@@ -247,6 +263,7 @@ proptest! {
                 Secret => facts.secret.is_some(),
                 Store => facts.store.is_some(),
                 Operator => facts.operator.is_some(),
+                Place => facts.place.is_some(),
                 Preflight => facts.preflight.is_some(),
                 Pending => facts.pending.is_some(),
                 Previous => facts.previous.is_some(),
@@ -272,7 +289,7 @@ proptest! {
 #[test]
 fn the_last_number_and_the_last_time_stand_still() {
     let last = resting().numbered(u64::MAX).valid();
-    let facts = staged().preflight(passed());
+    let facts = staged().place(Place::Had).preflight(passed());
     let asked = policy().asked("new");
     let Step::Act(action) = decide(&asked, &last, &facts, now()).step else {
         panic!("it tries");

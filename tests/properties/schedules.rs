@@ -4,6 +4,7 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use tandem::machine::place::Place;
 use tandem::machine::step::Entry;
 use tandem::machine::{Action, Facts, Journal, Step, decide};
 use tandem::policy::schedule::{Due, Schedule};
@@ -205,7 +206,7 @@ fn policies_with_one_interval_are_spread_by_their_uids() {
 #[test]
 fn fm48_a_rotation_longer_than_the_interval_is_followed_by_one() {
     let every = || policy().scheduled(Schedule::every(mins(1)).unwrap());
-    let resting = || staged().preflight(passed());
+    let resting = || staged().place(Place::Had).preflight(passed());
     let stages =
         |journal: &Journal, facts: &Facts, now| match decide(&every(), &journal.clone().valid(), facts, now)
             .step

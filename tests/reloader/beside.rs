@@ -21,7 +21,7 @@ pub(crate) const AUTO: &str = "reloader.stakater.com/auto";
 /// The variable that Reloader writes for the application Secret.
 const VARIABLE: &str = "STAKATER_DB_CREDENTIALS_SECRET";
 /// The annotation that it writes in the other strategy.
-const LAST_RELOADED_FROM: &str = "reloader.stakater.com/last-reloaded-from";
+pub(crate) const LAST_RELOADED_FROM: &str = "reloader.stakater.com/last-reloaded-from";
 /// Long enough for a Reloader that was late to do what it has missed.
 const A_WHILE: Duration = Duration::from_secs(3);
 
@@ -52,7 +52,12 @@ pub(crate) enum Mark {
 
 impl Beside {
     pub(crate) async fn new(lab: &Lab, name: &str, policy: Value, options: ReloaderOptions) -> Result<Self> {
-        let scene = Scene::new(lab, name, policy).await?;
+        Self::of(Scene::new(lab, name, policy).await?, options).await
+    }
+
+    /// A Reloader beside a scene that is there.
+    pub(crate) async fn of(scene: Scene, options: ReloaderOptions) -> Result<Self> {
+        let lab = scene.lab.clone();
         let reloader = scene.stage.namespace.reloader(options).await?;
         let instance = format!("{}/{}", scene.namespace(), reloader.name()).parse();
         let instance = instance.map_err(anyhow::Error::msg)?;

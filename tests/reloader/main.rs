@@ -6,6 +6,11 @@
 mod annotations;
 mod beside;
 mod cases;
+mod held_up;
+#[allow(dead_code, reason = "shared with the tests of store-first delivery")]
+#[path = "../store_first/place.rs"]
+mod place;
 #[allow(dead_code, reason = "shared with the tests of direct delivery")]
 #[path = "../cluster/scene.rs"]
 mod scene;
+mod store_first;

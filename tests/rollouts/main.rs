@@ -8,5 +8,6 @@ mod others;
 #[allow(dead_code, reason = "shared with the tests of the shipped Deployment")]
 #[path = "../cluster/scene.rs"]
 mod scene;
+mod shapes;
 mod stuck;
 mod taken_back;

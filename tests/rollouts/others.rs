@@ -41,8 +41,16 @@ fn case33_fm38_fm42_a_cron_job_is_left_alone_its_job_is_waited_for_and_pods_of_a
         let before = scene.credential().await?;
         let nonce = scene.ask().await?;
         scene.phase("Restarted").await?;
-        // As an autoscaler does, in the middle.
-        web.scale(3).await?;
+        // The real autoscaler, in the middle: what is below its minimum it scales up without asking for metrics.
+        let autoscaler = json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "minReplicas": 3, "maxReplicas": 5,
+                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}],
+            },
+        });
+        namespace.apply(&autoscaler.to_string()).await?;
         let old = lone.pods().await?.remove(0).metadata.name.unwrap_or_default();
         scene
             .says(&[
@@ -52,6 +60,10 @@ fn case33_fm38_fm42_a_cron_job_is_left_alone_its_job_is_waited_for_and_pods_of_a
             ])
             .await?;
         ensure!(scene.logs_in(&before).await, "the old password must stay valid");
+        eventually("the pods of the autoscaler", LIMIT, async || {
+            Ok((web.pods().await?.len() == 3).then_some(()))
+        })
+        .await?;
         lab.kubectl(&["-n", scene.namespace(), "delete", "pod", &old])?;
         scene.completed(&nonce).await?;
 

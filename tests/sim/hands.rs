@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use jiff::Timestamp;
+use tandem::api::RotationPolicy;
 use tandem::controller::turn::{Mind, Next, turn};
 use tandem::effects::{Error, Fresh, Outcome, Seen, World};
 use tandem::machine::facts::{Finding, Login, Previous, Refused};
@@ -343,10 +344,16 @@ impl<M: Mind> World for Hands<'_, M> {
         Ok(fresh)
     }
 
+    fn object(&self) -> Option<&RotationPolicy> {
+        // Both are read at once here, or neither.
+        None
+    }
+
     async fn look(&mut self, _policy: &Policy, query: Query) -> Result<Seen, Error> {
         let cluster = match query {
             Query::Secret | Query::Preflight => self.shown(|now, old| now.secret == old.secret),
             Query::Store | Query::Operator => self.shown(|now, old| now.source == old.source),
+            Query::Place => Arc::new(self.state.cluster.clone()),
             Query::Consumers => {
                 self.shown(|now, old| now.workloads == old.workloads && now.reloader == old.reloader)
             }

@@ -18,6 +18,7 @@ use super::wire::Place;
 use super::{Cluster, found, settled};
 use crate::api::{FIELD_MANAGER, ROLLOUTS_GROUP};
 use crate::effects::{Error, Outcome};
+use crate::machine::words::restart_rollout_command;
 
 const VERSION: &str = "v1alpha1";
 const PLURAL: &str = "rollouts";
@@ -94,7 +95,7 @@ impl Rollout {
         (phase == "Paused").then(|| {
             format!(
                 "{phase}: {message}; replace its stable pods too with: {}",
-                restart_command(namespace, rollout)
+                restart_rollout_command(namespace, rollout)
             )
         })
     }
@@ -155,13 +156,6 @@ impl Cluster {
             namespace: Some(self.namespace.clone()),
         }
     }
-}
-
-/// How a person has all pods of a Rollout replaced.
-pub(super) fn restart_command(namespace: &str, rollout: &str) -> String {
-    format!(
-        "kubectl -n {namespace} patch rollout {rollout} --type merge -p '{{\"spec\":{{\"restartAt\":\"'$(date -u +%FT%TZ)'\"}}}}'"
-    )
 }
 
 /// The first second whose pods have surely loaded what the delivery brought: times of the API server are cut to the

@@ -107,7 +107,8 @@ impl Workloads {
                 uid: group.owner.uid.clone(),
                 marked: template
                     .is_some_and(|template| marked(template.metadata.as_ref(), template.spec.as_ref()))
-                    || matches!(workload, Some(Workload::Rollout(rollout)) if rollout.is_restarted(delivered_at)),
+                    || matches!(workload, Some(Workload::Rollout(rollout)) if rollout.is_restarted(delivered_at))
+                    || workload.is_some_and(|workload| self.reloading.is_overwritten(workload, delivered_at)),
                 reverted: false,
                 restarter: workload.map_or(Restarter::Tandem, |workload| self.reloading.restarter(workload)),
                 old_pods: group
@@ -119,13 +120,10 @@ impl Workloads {
                     .unwrap_or(u32::MAX),
                 obstacle: (!group.old.is_empty())
                     .then(|| {
-                        obstacle(
-                            &self.namespace,
-                            &reference,
-                            group.owner.workload,
-                            &group.old,
-                            &group.new,
-                        )
+                        let paused = workload.and_then(|w| self.reloading.paused(&self.namespace, w));
+                        paused.or_else(|| {
+                            obstacle(&self.namespace, &reference, workload, &group.old, &group.new)
+                        })
                     })
                     .flatten(),
                 surge: group.owner.workload.map_or(0, surge),

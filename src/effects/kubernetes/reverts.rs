@@ -13,12 +13,12 @@ use kube::core::Selector;
 use serde::Deserialize as _;
 
 use super::Cluster;
-use super::argo::restart_command;
 use super::owners::{Workload, name, uid};
 use super::reloader::Reloading;
 use crate::api::{FIELD_MANAGER, restart_key};
 use crate::effects::Error;
 use crate::machine::facts::{Consumer, Restarter};
+use crate::machine::words::restart_rollout_command;
 use crate::policy::Policy;
 
 /// Kubernetes' own hand, which writes on every Deployment.
@@ -140,7 +140,7 @@ fn words(
         .map(|(manager, at)| format!(", which {manager} wrote last at {at}"))
         .unwrap_or_default();
     let restart = match workload {
-        Workload::Rollout(rollout) => restart_command(namespace, name(&rollout.metadata)),
+        Workload::Rollout(rollout) => restart_rollout_command(namespace, name(&rollout.metadata)),
         Workload::Deployment(_) | Workload::StatefulSet(_) | Workload::DaemonSet(_) => {
             format!("kubectl -n {namespace} rollout restart {reference}")
         }

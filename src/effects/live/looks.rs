@@ -129,7 +129,7 @@ impl Live<'_> {
         let active = credential.as_ref().map(|credential| credential.user.clone());
         findings.extend(neighbours::findings(
             policy,
-            self.hands.policies.state().iter().map(AsRef::as_ref),
+            self.hands.places.policies().state().iter().map(AsRef::as_ref),
         ));
         let reloading = self
             .cluster

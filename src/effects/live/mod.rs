@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt as _};
 use tokio::time::{Instant, timeout};
 
@@ -19,6 +18,7 @@ use super::fault::Fault;
 use super::kubernetes::Cluster;
 use super::kubernetes::journal::{JournalSecret, Material};
 use super::leadership::Leadership;
+use super::places::{Places, Stand};
 use super::series::Series;
 use super::store::{Document, Stores};
 use super::{Error, Fresh, Outcome, Seen, World};
@@ -39,7 +39,7 @@ const PROGRESS: Duration = Duration::from_secs(5);
 pub struct Hands {
     client: Client,
     leadership: Leadership,
-    policies: Store<RotationPolicy>,
+    places: Places,
     identity: String,
     metrics: Arc<Metrics>,
     stores: Stores,
@@ -56,7 +56,7 @@ impl Hands {
         client: &Client,
         identity: &str,
         leadership: Leadership,
-        policies: Store<RotationPolicy>,
+        places: Places,
         stores: Stores,
         metrics: Arc<Metrics>,
         #[cfg(feature = "fault-injection")] fault: Fault,
@@ -65,7 +65,7 @@ impl Hands {
             client: client.clone(),
             identity: identity.to_owned(),
             leadership,
-            policies,
+            places,
             metrics,
             stores,
             series: Series::default(),
@@ -83,6 +83,7 @@ impl Hands {
             hands: self,
             cluster: Cluster::new(self.client.clone(), &namespace),
             name: policy.name_any(),
+            stand: self.places.stand(policy),
             object: None,
             journal: None,
             document: None,
@@ -95,6 +96,7 @@ pub struct Live<'a> {
     hands: &'a Hands,
     cluster: Cluster,
     name: String,
+    stand: Stand<'a>,
     object: Option<RotationPolicy>,
     journal: Option<JournalSecret>,
     /// What the store said is current, in this turn. A version never changes, no write but the flip makes another one
@@ -109,19 +111,29 @@ impl World for Live<'_> {
 
     async fn load(&mut self) -> Result<Option<Fresh>, Error> {
         let Some(object) = self.cluster.policy(&self.name).await? else {
+            self.stand.read(None, &Loaded::Absent);
             return Ok(None);
         };
-        let journal = self
-            .cluster
-            .journal(&self.name, &object.uid().unwrap_or_default())
-            .await?;
+        let uid = object.uid().unwrap_or_default();
+        self.object = Some(object.clone());
+        let journal = match self.cluster.journal(&self.name, &uid).await {
+            Ok(journal) => journal,
+            Err(error) => {
+                self.stand.unreadable();
+                return Err(error);
+            }
+        };
+        self.stand.read(Some(&object), &journal.loaded);
         let fresh = Fresh {
-            object: object.clone(),
+            object,
             journal: journal.loaded.clone(),
         };
-        self.object = Some(object);
         self.journal = Some(journal);
         Ok(Some(fresh))
+    }
+
+    fn object(&self) -> Option<&RotationPolicy> {
+        self.object.as_ref()
     }
 
     async fn look(&mut self, policy: &Policy, query: Query) -> Result<Seen, Error> {
@@ -129,6 +141,7 @@ impl World for Live<'_> {
             Query::Secret => Seen::Secret(self.secret(policy).await?.0),
             Query::Store => Seen::Store(self.store(policy).await?),
             Query::Operator => Seen::Operator(self.operator(policy).await?),
+            Query::Place => Seen::Place(self.stand.ask(policy, self.now())),
             Query::Preflight => Seen::Preflight(self.preflight(policy).await?),
             Query::Pending => Seen::Pending(self.pending_login(policy).await?),
             Query::Previous => Seen::Previous(self.previous_login(policy).await?),
@@ -150,6 +163,9 @@ impl World for Live<'_> {
             // Somebody had put the old credential back, or it is the first delivery: what was quiet before says
             // nothing about the pods that took it.
             self.hands.series.end(&policy.uid);
+        }
+        if begins(action) {
+            self.stand.begins();
         }
         #[cfg(feature = "fault-injection")]
         self.hands.fault.before().await;
@@ -226,6 +242,20 @@ fn delivers(action: &Action) -> bool {
     }
 }
 
+/// Whether it begins a rotation.
+fn begins(action: &Action) -> bool {
+    match action {
+        Action::Record { entry, .. } => *entry == Entry::Stage,
+        Action::SetVerifier { .. }
+        | Action::Propose { .. }
+        | Action::Flip { .. }
+        | Action::Sync { .. }
+        | Action::Restart { .. }
+        | Action::Terminate { .. }
+        | Action::Retire { .. } => false,
+    }
+}
+
 impl Live<'_> {
     /// Tells what a policy leaves behind when it is deleted, and forgets it. What cannot be read is not told, and holds
     /// up no deletion: the rights in a namespace often go together with its policies.
@@ -256,6 +286,7 @@ impl Live<'_> {
             };
             self.cluster.tell(object, &[notice], &self.hands.identity).await;
         }
+        self.stand.read(None, &Loaded::Absent);
         self.hands.series.end(&uid);
         self.hands
             .shown

@@ -8,6 +8,7 @@
 //! | `instances` | which instances there are, and whether they run: the only reads |
 //! | `decision` | whether an instance restarts a workload, and which container it writes to |
 //! | `pattern` | the regular expressions of Go in annotations |
+//! | `pause` | what it pauses for a time before it restarts it |
 //! | `selector` | label selectors as text |
 //! | `marker` | what it writes on a pod template |
 //! | `stand_in` | the same write, made by Tandem in its stead |
@@ -19,9 +20,11 @@ mod instances;
 mod marker;
 mod options;
 mod pattern;
+mod pause;
 mod selector;
 mod stand_in;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PodSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -96,6 +99,16 @@ impl Reloading {
     pub(super) fn marks(&self, metadata: Option<&ObjectMeta>, spec: Option<&PodSpec>) -> bool {
         let marker = self.marker.as_ref().filter(|_| self.content == Content::First);
         marker.is_some_and(|marker| marker.is_on(metadata, spec))
+    }
+
+    /// Whether Reloader has restarted the workload for something else after the delivery, and nobody can see any more
+    /// whether for this as well.
+    pub(super) fn is_overwritten(&self, workload: Workload<'_>, delivered_at: Option<Timestamp>) -> bool {
+        let template = workload.template().metadata.as_ref();
+        let known = self.marker.as_ref().zip(template).zip(delivered_at);
+        known.is_some_and(|((marker, template), delivered_at)| {
+            marker.is_overwritten(workload.metadata(), template, delivered_at)
+        })
     }
 
     /// Whether the workload's annotations make it a consumer, whatever its pods refer to. A Secret that Reloader is told

@@ -30,6 +30,8 @@ pub(super) struct Options {
     pub(super) ignore: String,
     /// Annotation with the time for which a Deployment is paused before it is restarted.
     pub(super) pause: String,
+    /// Annotation that it writes on a Deployment while it pauses it.
+    pub(super) paused_at: String,
     /// How it writes.
     pub(super) strategy: Strategy,
 }
@@ -82,6 +84,7 @@ struct Raw {
     search_match_annotation: String,
     ignore_resource_annotation: String,
     pause_deployment_annotation: String,
+    pause_deployment_time_annotation: String,
     reload_strategy: String,
     reload_on_create: bool,
     sync_after_restart: bool,
@@ -112,6 +115,7 @@ impl Default for Raw {
             search_match_annotation: own("match"),
             ignore_resource_annotation: own("ignore"),
             pause_deployment_annotation: format!("deployment.{}", own("pause-period")),
+            pause_deployment_time_annotation: format!("deployment.{}", own("paused-at")),
             reload_strategy: "env-vars".to_owned(),
             reload_on_create: false,
             sync_after_restart: false,
@@ -136,6 +140,7 @@ impl Raw {
             matching: self.search_match_annotation,
             ignore: self.ignore_resource_annotation,
             pause: self.pause_deployment_annotation,
+            paused_at: self.pause_deployment_time_annotation,
             strategy: match self.reload_strategy.as_str() {
                 "annotations" => Strategy::Annotations,
                 // It starts with no other word.

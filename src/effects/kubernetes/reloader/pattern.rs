@@ -10,7 +10,7 @@ pub(super) fn elements(list: &str) -> impl Iterator<Item = &str> {
 
 /// The expression of one element; none when Reloader could not read it either.
 pub(super) fn compile(element: &str) -> Option<Regex> {
-    RegexBuilder::new(&translated(&format!("^{element}$")))
+    RegexBuilder::new(&translated(&format!("^{element}$"))?)
         // Names of Secrets are ASCII.
         .unicode(false)
         .build()
@@ -18,15 +18,34 @@ pub(super) fn compile(element: &str) -> Option<Regex> {
 }
 
 /// What is text to Go and not to this library: a brace that begins no repetition, and brackets and operators of sets
-/// inside a class.
-fn translated(pattern: &str) -> String {
+/// inside a class. None where Go refuses what this library takes: a repetition of a repetition.
+fn translated(pattern: &str) -> Option<String> {
     let mut out = String::with_capacity(pattern.len());
     let mut rest = pattern;
     let mut in_class = false;
+    let mut repeated = false;
     while let Some(c) = rest.chars().next() {
+        let repeats = match c {
+            '*' | '+' | '?' if !in_class => Some(1),
+            '{' if !in_class => repetition(rest),
+            _ => None,
+        };
+        if let Some(length) = repeats {
+            if repeated {
+                return None;
+            }
+            // A question mark after it makes it frugal, and is no repetition of its own.
+            let frugal = rest.get(length..).is_some_and(|after| after.starts_with('?'));
+            let (head, tail) = rest.split_at(length + usize::from(frugal));
+            out.push_str(head);
+            rest = tail;
+            repeated = true;
+            continue;
+        }
+        repeated = false;
         let (taken, escaped) = match c {
             '\\' => (escape(rest), false),
-            '{' if !in_class => repetition(rest).map_or((1, true), |length| (length, false)),
+            '{' if !in_class => (1, true),
             '[' if !in_class => {
                 in_class = true;
                 // A bracket that closes at once is one of the class.
@@ -49,7 +68,7 @@ fn translated(pattern: &str) -> String {
         out.push_str(head);
         rest = tail;
     }
-    out
+    Some(out)
 }
 
 /// Length of an escape, with the braces that belong to it.

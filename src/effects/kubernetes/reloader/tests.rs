@@ -215,6 +215,10 @@ fn a_brace_that_begins_no_repetition_and_brackets_in_a_class_are_text() {
         (r"db\x{61}", "dba", true),
         (r"db\{1}", "db{1}", true),
         ("db[]x]", "db]", true),
+        ("db-.*?x+?", "db-ax", true),
+        ("db-[**]", "db-*", true),
+        (r"db\**", "db**", true),
+        ("db-{*", "db-{{", true),
     ] {
         let pattern = compile(element).unwrap_or_else(|| panic!("{element} cannot be read"));
         assert_eq!(
@@ -223,7 +227,17 @@ fn a_brace_that_begins_no_repetition_and_brackets_in_a_class_are_text() {
             "{element} and {name}"
         );
     }
-    for element in ["db-(", "db)", "[a"] {
+    // Go knows no repetition of a repetition, which is what a glob of a shell looks like.
+    for element in [
+        "db-(",
+        "db)",
+        "[a",
+        "db-**",
+        "db-.*+",
+        "db-x{2}{3}",
+        "db-x+{2}",
+        "db-.*??",
+    ] {
         assert!(compile(element).is_none(), "{element}");
     }
 }
