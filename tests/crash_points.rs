@@ -25,14 +25,15 @@ use sim::hands::{Point, take};
 use sim::happy::{HAPPY_WRITES, HAPPY_WRITES_THROUGH_A_STORE};
 use sim::mutants::MUTANTS;
 use sim::reloader::RELOADER_MUTANTS;
+use sim::roll_back_mutants::ROLL_BACK_MUTANTS;
 use sim::start::{fresh, starts, through_a_store};
 use sim::store_mutants::STORE_MUTANTS;
 use tandem::controller::turn::Machine;
 
 /// Faults that strike in one history.
 const BUDGET: u8 = 2;
-/// The same of a rotation through a store, or beside Reloader, whose worlds are many times larger; their mutants are looked
-/// for with two.
+/// The same of a rotation through a store, beside Reloader, or that fails and is taken back, whose worlds are many times
+/// larger; mutants are looked for with two.
 const LARGE_BUDGET: u8 = 1;
 
 #[test]
@@ -41,11 +42,9 @@ fn every_write_and_every_fault_ends_with_everybody_logged_in() {
         let running: Vec<_> = starts()
             .into_iter()
             .map(|(name, start)| {
-                let budget = if start.cluster.source.is_some() || start.cluster.reloader.is_some() {
-                    LARGE_BUDGET
-                } else {
-                    BUDGET
-                };
+                let fails = start.cluster.workloads.iter().any(|set| set.rejects.is_some());
+                let large = start.cluster.source.is_some() || start.cluster.reloader.is_some() || fails;
+                let budget = if large { LARGE_BUDGET } else { BUDGET };
                 (name, scope.spawn(move || explore(&Machine, &start, budget)))
             })
             .collect();
@@ -70,6 +69,7 @@ fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
     let mut missed = Vec::new();
     let all = [
         (World::Plain, MUTANTS.as_slice()),
+        (World::Plain, &ROLL_BACK_MUTANTS),
         (World::Store, &STORE_MUTANTS),
         (World::Reloader, &RELOADER_MUTANTS),
     ];

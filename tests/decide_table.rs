@@ -30,6 +30,8 @@ mod idle;
 mod places;
 #[path = "decide_table/reloader.rs"]
 mod reloader;
+#[path = "decide_table/roll_back.rs"]
+mod roll_back;
 #[path = "decide_table/rules.rs"]
 mod rules;
 #[path = "decide_table/store.rs"]
@@ -50,6 +52,7 @@ fn table() -> Vec<Row> {
         after_flip::rows(),
         reloader::rows(),
         store::rows(),
+        roll_back::rows(),
         headroom::rows(),
     ]
     .into_iter()
@@ -112,7 +115,7 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
     let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 10]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 9], [0; 21]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 21]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -202,6 +205,8 @@ fn entry(entry: Entry) -> usize {
         Entry::Finish => 6,
         Entry::Deliver => 7,
         Entry::Withdraw => 8,
+        Entry::RollBack => 9,
+        Entry::CallOff => 10,
     }
 }
 

@@ -274,6 +274,11 @@ fn refusals() -> Vec<(&'static str, Value, &'static str)> {
             "no meaning with restart.mode None",
         ),
         (
+            "a rollout to take back that nobody makes",
+            json!({"spec": {"restart": {"mode": "None", "onFailure": "RollBack"}}}),
+            "RollBack has no meaning with restart.mode None",
+        ),
+        (
             "a target without a name",
             json!({"spec": {"restart": {"targets": [{"kind": "Deployment"}]}}}),
             "exactly one of name and matchLabels",

@@ -17,6 +17,8 @@ pub const FINALIZER: &str = "tandem.dev/finish";
 pub const FIELD_MANAGER: &str = "tandem";
 /// Annotation on a policy: any value not handled before starts one rotation.
 pub const ROTATE_NOW: &str = "tandem.dev/rotate-now";
+/// Annotation on a policy: any value not handled before gives the running rotation up.
+pub const ABORT: &str = "tandem.dev/abort";
 /// Annotation on the application Secret: `<policy uid>/<rotation number>/<resourceVersion that was replaced>` of the
 /// delivery of its credential. No two deliveries replace the same version.
 pub const DELIVERED_BY: &str = "tandem.dev/delivered-by";

@@ -37,6 +37,7 @@ use super::status::RotationPolicyStatus;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.restart) || self.restart.mode != 'None' || !has(self.restart.targets) || size(self.restart.targets) == 0", "restart.targets has no meaning with restart.mode None"))]
+#[x_kube(validation = ("!has(self.restart) || self.restart.mode != 'None' || self.restart.onFailure != 'RollBack'", "restart.onFailure RollBack has no meaning with restart.mode None"))]
 pub struct RotationPolicySpec {
     /// Stands still before the next side effect while true; nothing is lost and it goes on where it stood.
     #[serde(default)]
@@ -419,6 +420,20 @@ pub struct RestartSpec {
         length(min = 2)
     )]
     pub timeout: String,
+    /// What happens when a rollout fails: `Hold` keeps both credentials valid and goes on by itself once it is mended;
+    /// `RollBack` puts the previous credential back and restarts again what had been restarted.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+/// See [`RestartSpec::on_failure`].
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Both credentials stay valid until somebody mends it.
+    #[default]
+    Hold,
+    /// The previous credential is put back.
+    RollBack,
 }
 
 /// See [`RestartSpec::mode`].
@@ -549,6 +564,7 @@ impl Default for RestartSpec {
             targets: Vec::new(),
             max_concurrent: default_max_concurrent(),
             timeout: default_restart_timeout(),
+            on_failure: OnFailure::default(),
         }
     }
 }

@@ -29,6 +29,9 @@ pub struct RotationPolicyStatus {
     /// Value of the rotate-now annotation that was answered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_rotate_now: Option<String>,
+    /// Value of the abort annotation that was answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_abort: Option<String>,
     /// Workloads and pods that use the credential, while a rotation waits for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consumers: Vec<ConsumerStatus>,
@@ -54,6 +57,9 @@ pub struct RotationStatus {
     pub trigger: String,
     /// The fact that holds now; see docs/states.md.
     pub phase: String,
+    /// Why the rotation before is taken back, when that is what this one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoing: Option<String>,
     /// When it started.
     pub started_at: Time,
     /// What it waits for, and which object to look at.
@@ -69,8 +75,11 @@ pub struct FinishedRotation {
     pub number: u64,
     /// What started it.
     pub trigger: String,
-    /// How it ended.
+    /// How it ended: `Completed` or `RolledBack`.
     pub result: String,
+    /// Why it was rolled back, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// User that is active since.
     pub user: String,
     /// When it started.

@@ -232,6 +232,7 @@ fn essence(status: &RotationPolicyStatus) -> impl PartialEq + '_ {
         phase(status),
         status.observed_generation,
         &status.last_handled_rotate_now,
+        &status.last_handled_abort,
         &status.next_rotation_at,
         conditions,
     )

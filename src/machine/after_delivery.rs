@@ -64,10 +64,18 @@ impl Pass<'_> {
 
     /// Nothing, when no pod can hold the old credential; else the next restart, or what is waited for.
     fn roll_out(&self, consumers: &[Consumer], delivered_at: Timestamp) -> Option<Decision> {
-        let behind: Vec<&Consumer> = consumers.iter().filter(|c| !c.old_pods.is_empty()).collect();
+        let behind = consumers
+            .iter()
+            .filter(|c| !c.old_pods.is_empty() || self.is_waited_for(c));
+        let behind: Vec<&Consumer> = behind.collect();
         if behind.is_empty() {
             return None;
         }
+        let overdue = self.now.duration_since(delivered_at) > self.policy.restart.timeout;
+        let no_way_back = match self.failed(&behind, overdue) {
+            Ok(no_way_back) => no_way_back,
+            Err(decision) => return Some(decision),
+        };
         let rolling = behind.iter().filter(|c| is_rolling(c)).count();
         let waits_for_mark = |c: &&&Consumer| {
             !c.marked && !c.reverted && matches!(c.reference.kind, ConsumerKind::Workload(_))
@@ -95,7 +103,6 @@ impl Pass<'_> {
             Some(Ok(crowded)) => crowded,
             None => None,
         };
-        let overdue = self.now.duration_since(delivered_at) > self.policy.restart.timeout;
         let until = later(self.now, pace(self.now.duration_since(delivered_at)));
         match (next, crowded) {
             (Some(next), None) => Some(Decision::act(
@@ -133,7 +140,12 @@ impl Pass<'_> {
                         obstacle: c.obstacle.clone(),
                     })
                     .collect();
-                Some(Decision::wait(phase, until, Waiting::Rollout { behind, overdue }))
+                let why = Waiting::Rollout {
+                    behind,
+                    overdue,
+                    no_way_back,
+                };
+                Some(Decision::wait(phase, until, why))
             }
         }
     }

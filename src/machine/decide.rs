@@ -84,6 +84,8 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
     }
     let mut next = Journal::new(&policy.uid);
     next.schedule = schedule_mark(policy, now);
+    // Whatever asks to give up a rotation speaks of one that nothing is known of any more.
+    next.aborted.clone_from(&policy.abort);
     // A lost journal before the flip leaves no trace and needs none: the standby simply gets another password. After
     // it, the source of truth says that a rotation of this policy made what is there; whether that rotation ended
     // is not known, and doing its rest again does no harm.
@@ -107,6 +109,8 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
         pending: active.clone(),
         retiring: other.clone(),
         identity: None,
+        staged_at: None,
+        undoes: None,
         rejected: 0,
         delivered: None,
         first: None,
@@ -190,6 +194,9 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
         return Decision::wait(Phase::Idle, later(now, SLOW), Waiting::JournalCorrupt(flaw));
     }
     let (trigger, scheduled) = due(policy, journal, now);
+    if let Some(value) = asked_to_abort(policy, journal) {
+        return call_off(policy, journal, value, trigger.as_ref(), now);
+    }
     let opens = policy.schedule.as_ref().map_or(now, |s| s.opens(now));
     if trigger.is_some()
         && opens <= now
@@ -269,6 +276,8 @@ fn stage(
         pending: standby.clone(),
         retiring: active.clone(),
         identity: preflight.identity.clone(),
+        staged_at: None,
+        undoes: None,
         rejected: 0,
         delivered: None,
         first: replaced(facts),
@@ -285,7 +294,7 @@ fn stage(
 
 /// What the first delivery is made over: the Secret's version as it is seen now. A landing is known by the part of it
 /// that counts the versions.
-fn replaced(facts: &Facts) -> Option<String> {
+pub(super) fn replaced(facts: &Facts) -> Option<String> {
     match &facts.secret {
         Some(SecretSeen::Present { version, .. }) => {
             let counted = version
@@ -327,7 +336,33 @@ pub fn next_scheduled(policy: &Policy, journal: &Journal, now: Timestamp) -> Opt
     }
 }
 
-fn schedule_mark(policy: &Policy, since: Timestamp) -> Option<ScheduleMark> {
+/// No rotation runs. What asks for one now, and perhaps only waits for its window, is taken back.
+fn call_off(
+    policy: &Policy,
+    journal: &Journal,
+    value: &str,
+    trigger: Option<&Trigger>,
+    now: Timestamp,
+) -> Decision {
+    let mut next = journal.clone();
+    next.aborted = Some(value.to_owned());
+    match trigger {
+        Some(Trigger::RotateNow(nonce)) => next.handled = Some(nonce.clone()),
+        Some(Trigger::Schedule(_) | Trigger::CatchUp(_)) => next.schedule = schedule_mark(policy, now),
+        Some(Trigger::Recovery | Trigger::RollBack(_) | Trigger::Abort(_)) | None => {}
+    }
+    record(Phase::Idle, Entry::CallOff, next)
+}
+
+/// The value of the abort annotation, while it has not been answered.
+pub(super) fn asked_to_abort<'a>(policy: &'a Policy, journal: &Journal) -> Option<&'a str> {
+    policy
+        .abort
+        .as_deref()
+        .filter(|value| journal.aborted.as_deref() != Some(value))
+}
+
+pub(super) fn schedule_mark(policy: &Policy, since: Timestamp) -> Option<ScheduleMark> {
     policy.schedule.as_ref().map(|schedule| ScheduleMark {
         text: schedule.text().to_owned(),
         since,

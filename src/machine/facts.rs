@@ -210,6 +210,17 @@ pub struct Consumer {
     pub surge: u32,
     /// Why its rollout does not go on, in its own words: paused, `OnDelete`, a pod that does not start.
     pub obstacle: Option<String>,
+    /// What speaks against its new pods.
+    pub failing: Option<Failing>,
+}
+
+/// What speaks against the new pods of a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    /// One is not ready, or cannot be made. So begins every rollout; it is a failure when it lasts too long.
+    Trouble,
+    /// One crashes again and again, or the workload's own deadline is over.
+    Failure,
 }
 
 /// Who restarts a consumer.
@@ -326,7 +337,7 @@ impl Facts {
                 next.altered = false;
             }
             Action::Record {
-                entry: Entry::Finish | Entry::Recover,
+                entry: Entry::Finish | Entry::Recover | Entry::RollBack,
                 ..
             } => next = Self::default(),
             Action::SetVerifier { .. } => next.altered = true,
@@ -340,7 +351,13 @@ impl Facts {
             // What is about to be added to it is counted with the rollouts that run.
             Action::Restart { .. } => next.room.clone_from(&self.room),
             Action::Record {
-                entry: Entry::Adopt | Entry::Reschedule | Entry::Deliver | Entry::Withdraw | Entry::RollOut,
+                entry:
+                    Entry::Adopt
+                    | Entry::Reschedule
+                    | Entry::Deliver
+                    | Entry::Withdraw
+                    | Entry::RollOut
+                    | Entry::CallOff,
                 ..
             }
             | Action::Flip { .. }

@@ -2,7 +2,7 @@
 //! every `perform`: a mistake in `decide` stands still instead of locking somebody out.
 
 use super::after_delivery::QUIET_POLLS;
-use super::facts::{Facts, Login, SecretSeen, Sessions, StoreSeen};
+use super::facts::{Facts, Login, Previous, SecretSeen, Sessions, StoreSeen};
 use super::journal::{Journal, Loaded, Rotation};
 use super::step::{Action, Entry};
 use crate::api::spec::{OnActiveSessions, RestartMode};
@@ -102,16 +102,42 @@ fn record(
             Some("only a running rotation goes on")
         }
         Entry::Regenerate => {
-            let told = policy.delivery.source().is_some() && flipped(facts);
+            let undoes = rotation.is_some_and(|rotation| rotation.undoes.is_some());
+            let told = undoes || policy.delivery.source().is_some() && flipped(facts);
             told.then_some("S5: applications may have been told this password already")
         }
         Entry::Deliver => {
             (!delivered(facts)).then_some("the application Secret does not carry the new credential")
         }
         Entry::Withdraw | Entry::RollOut => None,
+        Entry::RollBack => roll_back(rotation, facts, before, next),
+        Entry::CallOff => (rotation != next.rotation.as_ref() || next.number != before)
+            .then_some("an abort that is too late changes nothing else"),
         Entry::Finish => (!running || next.rotation.is_some() || next.number != before)
             .then_some("only a running rotation ends"),
     }
+}
+
+fn roll_back(
+    rotation: Option<&Rotation>,
+    facts: &Facts,
+    before: u64,
+    next: &Journal,
+) -> Option<&'static str> {
+    let (Some(running), Some(back)) = (rotation, &next.rotation) else {
+        return Some("only a running rotation is taken back");
+    };
+    if back.pending != running.retiring || back.retiring != running.pending {
+        return Some("a roll-back goes in the other direction");
+    }
+    if before.checked_add(1) != Some(next.number) || back.undoes.is_none() {
+        return Some("S4: a roll-back is a rotation of its own, numbered without a gap");
+    }
+    if running.undoes.is_some() {
+        return Some("a roll-back is never rolled back");
+    }
+    let logs_in = matches!(facts.previous, Some(Previous::Accepted)) && !facts.retired;
+    (!logs_in).then_some("S9: what is put back must log in")
 }
 
 fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool) -> Option<&'static str> {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::facts::Identity;
-use crate::api::RotationPolicySpec;
+use crate::api::{self, RotationPolicySpec};
 use crate::policy::target::RoleName;
 
 /// Layout of the journal; another one is refused, never guessed at.
@@ -35,6 +35,9 @@ pub struct Journal {
     /// Value of the rotate-now annotation that was answered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled: Option<String>,
+    /// Value of the abort annotation that was answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<String>,
     /// Up to when the schedule has been dealt with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleMark>,
@@ -74,6 +77,14 @@ pub struct Rotation {
     /// The server that it began on; absent after a recovery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
+    /// When the API server took the journal that began it, to the second: no pod from before can hold the pending
+    /// credential. Whoever writes the journal cannot know it; it is filled in when the journal is read, and kept by the
+    /// write after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged_at: Option<Timestamp>,
+    /// The rotation that this one takes back, when it is a roll-back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<Undone>,
     /// How many pending passwords the server has refused so far.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rejected: u32,
@@ -100,6 +111,17 @@ pub struct Landing {
     pub id: String,
 }
 
+/// A rotation that is taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Undone {
+    /// Its number.
+    pub number: u64,
+    /// Its [`Rotation::staged_at`]: pods that were created before hold the credential that is put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged_at: Option<Timestamp>,
+}
+
 /// What started a rotation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -112,6 +134,10 @@ pub enum Trigger {
     CatchUp(Timestamp),
     /// The journal was lost after the flip; the rest of the rotation is done again from the application Secret.
     Recovery,
+    /// A rollout failed in this way, and the policy says that the previous credential is put back.
+    RollBack(String),
+    /// The abort annotation with this value: the previous credential is put back.
+    Abort(String),
 }
 
 /// A rotation that has ended.
@@ -131,6 +157,9 @@ pub struct Finished {
     /// When its rollout ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_out_at: Option<Timestamp>,
+    /// Why it was taken back, when it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone: Option<String>,
 }
 
 impl Trigger {
@@ -142,6 +171,18 @@ impl Trigger {
             Self::Schedule(_) => "Schedule",
             Self::CatchUp(_) => "CatchUp",
             Self::Recovery => "Recovery",
+            Self::RollBack(_) => "RollBack",
+            Self::Abort(_) => "Abort",
+        }
+    }
+
+    /// Why the rotation before is taken back, when that is what it does.
+    #[must_use]
+    pub fn undoing(&self) -> Option<String> {
+        match self {
+            Self::RotateNow(_) | Self::Schedule(_) | Self::CatchUp(_) | Self::Recovery => None,
+            Self::RollBack(failure) => Some(failure.clone()),
+            Self::Abort(value) => Some(format!("{}={value}", api::ABORT)),
         }
     }
 }
@@ -155,6 +196,7 @@ impl Journal {
             policy: policy.to_owned(),
             number: 0,
             handled: None,
+            aborted: None,
             schedule: None,
             rotation: None,
             history: Vec::new(),
@@ -192,6 +234,13 @@ impl Journal {
             Some(flaw) => Loaded::Corrupt(flaw),
             None => Loaded::Valid(Box::new(journal)),
         }
+    }
+
+    /// Puts a rotation that has ended into the history. The last one is kept whatever the limit: `status.lastRotation`
+    /// comes from it.
+    pub(super) fn remember(&mut self, ended: Finished, limit: usize) {
+        self.history.insert(0, ended);
+        self.history.truncate(limit.max(1));
     }
 
     /// What does not fit together, if anything.

@@ -14,7 +14,9 @@
 //! | `Drained` | no session was seen for the quiet time | set the retiring verifier | database |
 //! | `Retired` | the old password is refused | journal: finish | |
 //!
-//! With direct delivery the flip and the delivery are one write, and `Flipped` is not passed through.
+//! With direct delivery the flip and the delivery are one write, and `Flipped` is not passed through. A rotation that is
+//! given up before the old user is retired is replaced by one in the other direction (journal: roll back), which passes
+//! through the same phases.
 
 mod after_delivery;
 pub mod decide;
@@ -22,10 +24,12 @@ pub mod facts;
 mod headroom;
 pub mod invariant;
 pub mod journal;
+mod notices;
 mod pace;
 pub mod phase;
 pub mod place;
 pub mod project;
+mod roll_back;
 mod rotation;
 pub mod step;
 pub mod words;

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::decide::next_scheduled;
 use super::facts::{Facts, Finding, Login, Preflight, SecretSeen, Sessions};
 use super::journal::{Finished, Loaded};
+use super::notices::notices;
 use super::phase::Phase;
 use super::step::{Decision, Step, Waiting};
 use super::words::{Weight, rotate_now_command, words};
@@ -15,6 +16,9 @@ use crate::api::status::{
 };
 use crate::policy::target::ConsumerKind;
 use crate::policy::{Invalid, Policy};
+
+/// How a rotation ended that was taken back, or that took one back.
+pub(super) const ROLLED_BACK: &str = "RolledBack";
 
 /// What is to be shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +65,7 @@ pub fn project(
             number: journal.number,
             trigger: rotation.trigger.as_str().to_owned(),
             phase: decision.phase.as_str().to_owned(),
+            undoing: rotation.trigger.undoing(),
             started_at: Time(rotation.started_at),
             message,
         })
@@ -86,6 +91,7 @@ pub fn project(
             .map(|landing| Time(landing.at))
             .or_else(|| old.credential_changed_at.clone()),
         last_handled_rotate_now: held.and_then(|journal| journal.handled.clone()),
+        last_handled_abort: held.and_then(|journal| journal.aborted.clone()),
         consumers: consumers(facts, old),
         laggards: laggards(facts),
         history: history.iter().take(policy.history_limit).map(finished).collect(),
@@ -213,10 +219,17 @@ fn laggards(facts: &Facts) -> Vec<LaggardStatus> {
 }
 
 fn finished(entry: &Finished) -> FinishedRotation {
+    let reason = entry.undone.clone().or_else(|| entry.trigger.undoing());
     FinishedRotation {
         number: entry.number,
         trigger: entry.trigger.as_str().to_owned(),
-        result: "Completed".to_owned(),
+        result: if reason.is_some() {
+            ROLLED_BACK
+        } else {
+            "Completed"
+        }
+        .to_owned(),
+        reason,
         user: entry.user.to_string(),
         started_at: Time(entry.started_at),
         finished_at: Time(entry.finished_at),
@@ -343,88 +356,4 @@ fn carried(
     type_: &str,
 ) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
     old.conditions.iter().find(|c| c.type_ == type_).cloned()
-}
-
-/// One Event for each phase that was reached since, and one when it first stands still.
-fn notices(
-    policy: &Policy,
-    old: &RotationPolicyStatus,
-    new: &RotationPolicyStatus,
-    decision: &Decision,
-    stalled: Option<(&'static str, String)>,
-) -> Vec<Notice> {
-    let mut notices = Vec::new();
-    let mut normal = |reason, note: String| {
-        notices.push(Notice {
-            reason,
-            note,
-            warning: false,
-        });
-    };
-    let before = old.rotation.as_ref().map(|r| (r.number, r.phase.as_str()));
-    if let Some(rotation) = &new.rotation {
-        let reached = before
-            .filter(|(number, _)| *number == rotation.number)
-            .and_then(|(_, phase)| Phase::ALL.into_iter().find(|p| p.as_str() == phase))
-            .unwrap_or(Phase::Prepared);
-        for phase in Phase::ALL
-            .into_iter()
-            .filter(|p| *p > reached && *p <= decision.phase)
-            .filter(|p| *p != Phase::Flipped || policy.delivery.source().is_some())
-        {
-            let (reason, said) = announce(phase);
-            normal(
-                reason,
-                format!("rotation {} ({}): {said}", rotation.number, rotation.trigger),
-            );
-        }
-    }
-    let last = |status: &RotationPolicyStatus| status.last_rotation.as_ref().map_or(0, |r| r.number);
-    if let Some(finished) = &new.last_rotation
-        && last(new) > last(old)
-    {
-        normal(
-            "RotationCompleted",
-            format!(
-                "rotation {} completed; {} is active",
-                finished.number, finished.user
-            ),
-        );
-    }
-    if let Some((reason, note)) = stalled {
-        let told = old
-            .conditions
-            .iter()
-            .any(|c| c.type_ == condition::STALLED && c.status == "True" && c.reason == reason);
-        if !told {
-            notices.push(Notice {
-                reason,
-                note,
-                warning: true,
-            });
-        }
-    }
-    notices
-}
-
-fn announce(phase: Phase) -> (&'static str, &'static str) {
-    match phase {
-        Phase::Idle => ("Idle", "nothing is running"),
-        Phase::Prepared => ("PreflightPassed", "everything it needs is in order"),
-        Phase::Staged => ("CredentialStaged", "a new credential is durable in the journal"),
-        Phase::Altered => ("StandbyAltered", "the standby user has its new password"),
-        Phase::Verified => ("StandbyVerified", "the standby user logs in with it"),
-        Phase::Flipped => ("StoreFlipped", "the store names the standby user"),
-        Phase::Delivered => (
-            "SecretDelivered",
-            "the application Secret carries the new credential",
-        ),
-        Phase::Restarted => (
-            "ConsumersRestarted",
-            "every consumer that needed it was restarted",
-        ),
-        Phase::RolledOut => ("RolloutCompleted", "no pod holds the old credential"),
-        Phase::Drained => ("OldUserDrained", "no session of the old user is left"),
-        Phase::Retired => ("OldUserRetired", "the old password is refused"),
-    }
 }

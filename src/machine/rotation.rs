@@ -3,9 +3,9 @@
 
 use jiff::Timestamp;
 
-use super::decide::{MAX_REJECTED, refused};
+use super::decide::{MAX_REJECTED, refused, schedule_mark};
 use super::facts::{Facts, Identity, Login, OperatorSeen, Refused, SecretSeen, StoreSeen};
-use super::journal::{Finished, Journal, Landing, Rotation, Trigger};
+use super::journal::{Journal, Landing, Rotation, Trigger};
 use super::pace::{SLOW, later, pace, patience, sync_poll};
 use super::phase::Phase;
 use super::step::{Action, Decision, Entry, Query, Waiting};
@@ -23,6 +23,9 @@ pub(super) struct Pass<'a> {
 
 impl Pass<'_> {
     pub(super) fn rotate(&self) -> Decision {
+        if let Some(decision) = self.abort() {
+            return decision;
+        }
         match &self.policy.delivery.route {
             Route::Direct { .. } => self.direct(),
             Route::StoreFirst { .. } => self.store_first(),
@@ -93,8 +96,15 @@ impl Pass<'_> {
             }) if *number > self.journal.number => self.outdated("secret in the store", *number),
             Some(StoreSeen::Present {
                 carries_pending: true,
+                number,
+                version,
                 ..
-            }) => self.flipped(carried),
+            }) => match self.rotation.undoes {
+                // What is put back may be there still. A version of its own keeps a flip that was given up, and is on
+                // its way to the store, from landing after the end.
+                Some(_) if *number != Some(self.journal.number) => self.towards_flip(version),
+                Some(_) | None => self.flipped(carried),
+            },
             Some(StoreSeen::Present {
                 user: Some(user),
                 version,
@@ -135,7 +145,9 @@ impl Pass<'_> {
         if let Some(stop) = self.login(phase) {
             return Some(stop);
         }
+        // What is put back is not kept waiting: applications may be down for the want of it.
         let schedule = self.policy.schedule.as_ref();
+        let schedule = schedule.filter(|_| self.rotation.undoes.is_none());
         let opens = schedule.map_or(self.now, |s| s.opens(self.now));
         (opens > self.now).then(|| Decision::wait(Phase::Verified, opens, Waiting::Window(opens)))
     }
@@ -270,7 +282,9 @@ impl Pass<'_> {
             Refused::Otherwise(finding) => self.wait(phase, Waiting::Refused(finding.clone())),
             // Another password is possible only while nobody has been told this one.
             Refused::Password(_)
-                if phase < Phase::Flipped && self.rotation.rejected.saturating_add(1) < MAX_REJECTED =>
+                if phase < Phase::Flipped
+                    && self.rotation.undoes.is_none()
+                    && self.rotation.rejected.saturating_add(1) < MAX_REJECTED =>
             {
                 let rotation = Rotation {
                     rejected: self.rotation.rejected.saturating_add(1),
@@ -295,17 +309,11 @@ impl Pass<'_> {
     pub(super) fn record(&self, entry: Entry, rotation: Option<Rotation>) -> Action {
         let mut next = self.journal.clone();
         if rotation.is_none() {
-            let finished = Finished {
-                number: self.journal.number,
-                trigger: self.rotation.trigger.clone(),
-                user: self.rotation.pending.clone(),
-                started_at: self.rotation.started_at,
-                finished_at: self.now,
-                rolled_out_at: self.rotation.rolled_out_at,
-            };
-            next.history.insert(0, finished);
-            // The last one is kept whatever the limit: status.lastRotation comes from it.
-            next.history.truncate(self.policy.history_limit.max(1));
+            next.remember(self.ended(None), self.policy.history_limit);
+            // What came due while it was put back is not made up for either.
+            if self.rotation.undoes.is_some() {
+                next.schedule = schedule_mark(self.policy, self.now);
+            }
         }
         next.rotation = rotation;
         Action::Record {

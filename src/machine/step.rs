@@ -161,6 +161,10 @@ pub enum Entry {
     Withdraw,
     /// The rollout has ended: the wait for sessions begins.
     RollOut,
+    /// The running rotation is taken back: another begins in its place, which delivers the credential from before.
+    RollBack,
+    /// The abort annotation is answered, and no rotation is taken back: there is none, or it is too late.
+    CallOff,
     /// The rotation has ended: its credentials are dropped.
     Finish,
 }
@@ -179,6 +183,8 @@ impl Action {
                 Entry::Deliver => "deliver",
                 Entry::Withdraw => "withdraw",
                 Entry::RollOut => "roll_out",
+                Entry::RollBack => "roll_back",
+                Entry::CallOff => "call_off",
                 Entry::Finish => "finish",
             },
             Self::SetVerifier { .. } => "set_verifier",
@@ -248,6 +254,8 @@ pub enum Waiting {
         behind: Vec<Behind>,
         /// It takes longer than `restart.timeout`.
         overdue: bool,
+        /// It has failed, and `restart.onFailure` asks for what is not possible any more.
+        no_way_back: Option<NoWayBack>,
     },
     /// Room for the connections of the next rollout.
     Room(Crowded),
@@ -264,6 +272,17 @@ pub enum Waiting {
     RetireAfter(Timestamp),
     /// The old password was replaced and still logs in.
     NotRetired,
+}
+
+/// Why a rotation is not taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoWayBack {
+    /// It takes back another one itself.
+    RollBack,
+    /// Nobody knows the previous password: the journal was lost.
+    Unknown,
+    /// The server refuses the previous password: it has been retired, or somebody has changed it.
+    Refused,
 }
 
 /// A rollout for which the server has too little room.

@@ -1,7 +1,7 @@
 //! Sentences for the person on call: what happened, to which object, and the next command to type.
 
 use super::place::{Shared, Taken};
-use super::step::{Behind, Crowded, Waiting};
+use super::step::{Behind, Crowded, NoWayBack, Waiting};
 use crate::api::spec::TargetKind;
 use crate::api::{self, journal_name};
 use crate::policy::target::{ConsumerKind, ConsumerRef};
@@ -185,7 +185,11 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                 ),
             )
         }
-        Waiting::Rollout { behind, overdue } => (
+        Waiting::Rollout {
+            behind,
+            overdue,
+            no_way_back,
+        } => (
             if *overdue {
                 "RolloutOverdue"
             } else {
@@ -197,8 +201,9 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                 Weight::Progress
             },
             format!(
-                "both credentials stay valid until no pod holds the old one: {}",
-                behind_words(namespace, behind)
+                "both credentials stay valid until no pod holds the old one: {}{}",
+                behind_words(namespace, behind),
+                no_way_back.map(no_way_back_words).unwrap_or_default()
             ),
         ),
         Waiting::Room(Crowded {
@@ -324,6 +329,9 @@ fn behind_words(namespace: &str, behind: &[Behind]) -> String {
         .iter()
         .map(|b| {
             let obstacle = b.obstacle.as_ref().map(|o| format!(" ({o})")).unwrap_or_default();
+            if b.old_pods.is_empty() {
+                return format!("{} has a new pod that is not ready{obstacle}", b.consumer);
+            }
             format!(
                 "{} has {} old: {}{obstacle}",
                 b.consumer,
@@ -360,6 +368,20 @@ pub fn restart_rollout_command(namespace: &str, rollout: &str) -> String {
     format!(
         "kubectl -n {namespace} patch rollout {rollout} --type merge -p '{{\"spec\":{{\"restartAt\":\"'$(date -u +%FT%TZ)'\"}}}}'"
     )
+}
+
+fn no_way_back_words(why: NoWayBack) -> &'static str {
+    match why {
+        NoWayBack::RollBack => {
+            ". This is a roll-back already, and is not rolled back; mend the rollout, and it goes on"
+        }
+        NoWayBack::Unknown => {
+            ". The previous credential cannot be put back, since the journal that knew its password was lost; mend the rollout, and it goes on"
+        }
+        NoWayBack::Refused => {
+            ". The previous credential cannot be put back, since the server refuses its password; mend the rollout, and it goes on"
+        }
+    }
 }
 
 /// What the rotate-now command looks like, for the messages of an idle policy.

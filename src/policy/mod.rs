@@ -10,7 +10,8 @@ pub mod template;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
 use crate::api::spec::{
-    CatchUp, OnActiveSessions, RestartMode, RetireMode, RotationPolicySpec, ScheduleSpec, TargetSpec,
+    CatchUp, OnActiveSessions, OnFailure, RestartMode, RetireMode, RotationPolicySpec, ScheduleSpec,
+    TargetSpec,
 };
 use crate::api::{self, RotationPolicy};
 pub use database::{Admin, CaSource, Database, SecretKeyPair, Tls, Trust};
@@ -41,6 +42,8 @@ pub struct Policy {
     pub deleting: bool,
     /// Value of the rotate-now annotation.
     pub rotate_now: Option<String>,
+    /// Value of the abort annotation.
+    pub abort: Option<String>,
     /// The two users.
     pub pair: Pair,
     /// The server.
@@ -98,6 +101,8 @@ pub struct Restart {
     pub max_concurrent: usize,
     /// When a rollout counts as stalled.
     pub timeout: SignedDuration,
+    /// What happens when one fails.
+    pub on_failure: OnFailure,
 }
 
 /// The proof that nothing uses the old user.
@@ -150,13 +155,17 @@ impl Policy {
     }
 
     /// Parses the object with another spec in place of its own: the snapshot that a running rotation ends on.
-    /// What a person says *about* the rotation (suspend, rotate-now, deletion, history) stays that of the object.
+    /// What a person says *about* the rotation (suspend, rotate-now, abort, deletion, history) stays that of the object.
     ///
     /// # Errors
     /// Names the first field that cannot mean anything.
     pub fn parse_as(object: &RotationPolicy, spec: &RotationPolicySpec) -> Result<Self, Invalid> {
         let meta = &object.metadata;
         let uid = meta.uid.clone().unwrap_or_default();
+        let asked = |key: &str| {
+            let value = meta.annotations.as_ref()?.get(key)?;
+            (!value.is_empty()).then(|| value.clone())
+        };
         let schedule = spec
             .schedule
             .as_ref()
@@ -172,12 +181,8 @@ impl Policy {
                 .map_or(Timestamp::UNIX_EPOCH, |t| t.0),
             suspended: object.spec.suspend,
             deleting: meta.deletion_timestamp.is_some(),
-            rotate_now: meta
-                .annotations
-                .as_ref()
-                .and_then(|a| a.get(api::ROTATE_NOW))
-                .filter(|v| !v.is_empty())
-                .cloned(),
+            rotate_now: asked(api::ROTATE_NOW),
+            abort: asked(api::ABORT),
             pair: parse_pair(&spec.users)?,
             database: parse_database(spec)?,
             password: Recipe::new(spec.password.length, spec.password.symbols)
@@ -194,6 +199,7 @@ impl Policy {
                     .collect::<Result<_, _>>()?,
                 max_concurrent: spec.restart.max_concurrent.max(1) as usize,
                 timeout: duration("restart.timeout", &spec.restart.timeout)?,
+                on_failure: spec.restart.on_failure,
             },
             drain: Drain {
                 quiet_for: duration("drain.quietFor", &spec.drain.quiet_for)?,

@@ -86,7 +86,7 @@ async fn judged(lists: [Value; 5], more: Vec<(u16, Value)>) -> (Vec<Consumer>, V
     let delivered: Timestamp = DELIVERED.parse().unwrap();
     let (consumers, mut asked) = asked(answers, async |cluster| {
         cluster
-            .consumers(&policy(), MARK, Some(delivered), Reloading::default())
+            .consumers(&policy(), MARK, Some(delivered), None, Reloading::default())
             .await
     })
     .await;

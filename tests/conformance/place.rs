@@ -1,10 +1,10 @@
 //! What a script is made of, and taking its steps in a world.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tandem::controller::turn::{Machine, Mind as _};
 use tandem::effects::{Error, Fresh, Seen, World};
 use tandem::machine::facts::{Consumer, Identity, SecretSeen};
-use tandem::machine::journal::{Finished, Landing, Rotation, Trigger};
+use tandem::machine::journal::{Finished, Landing, Rotation, Trigger, Undone};
 use tandem::machine::project::project;
 use tandem::machine::step::Entry;
 use tandem::machine::{Action, Facts, Journal, Loaded, Query};
@@ -262,6 +262,8 @@ impl<P: Place> Side<P> {
             pending,
             retiring,
             identity,
+            staged_at: None,
+            undoes: None,
             rejected: 0,
             delivered: None,
             first: None,
@@ -270,6 +272,16 @@ impl<P: Place> Side<P> {
         let (a, b) = (policy.pair.0.clone(), policy.pair.1.clone());
         match entry {
             Entry::Adopt | Entry::Reschedule => {}
+            Entry::CallOff => next.aborted = Some(NONCE.to_owned()),
+            Entry::RollBack => {
+                let ended = next.rotation.take().context("no rotation to take back")?;
+                let trigger = Trigger::Abort(NONCE.to_owned());
+                let back = rotation(trigger, ended.retiring, ended.pending, ended.identity);
+                let (number, staged_at) = (next.number, ended.staged_at);
+                let undoes = Some(Undone { number, staged_at });
+                next.number += 1;
+                next.rotation = Some(Rotation { undoes, ..back });
+            }
             Entry::Stage => {
                 next.number += 1;
                 next.handled = Some(NONCE.to_owned());
@@ -317,6 +329,7 @@ impl<P: Place> Side<P> {
                             started_at: ended.started_at,
                             finished_at: now,
                             rolled_out_at: ended.rolled_out_at,
+                            undone: None,
                         },
                     );
                 }

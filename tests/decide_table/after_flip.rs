@@ -556,6 +556,7 @@ fn end() -> Vec<Row> {
         started_at: ago(hours(9)),
         finished_at: now(),
         rolled_out_at: Some(ago(mins(2))),
+        undone: None,
     };
     let long = || since(mins(2)).recalling((5..=LAST).rev().map(finished).collect());
     let unknown: Facts = asked(Previous::Unknown);

@@ -5,12 +5,12 @@ use std::fmt::Display;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tandem::api::RotationPolicy;
-use tandem::api::spec::{OnActiveSessions, RestartMode, RetireMode, TargetKind};
+use tandem::api::spec::{OnActiveSessions, OnFailure, RestartMode, RetireMode, TargetKind};
 use tandem::machine::facts::{
-    Asked, Consumer, Delivered, Finding, Identity, Laggard, Login, OperatorSeen, Preflight, Previous, Quiet,
-    Refused, Restarter, SecretSeen, Sessions, StoreSeen,
+    Asked, Consumer, Delivered, Failing, Finding, Identity, Laggard, Login, OperatorSeen, Preflight,
+    Previous, Quiet, Refused, Restarter, SecretSeen, Sessions, StoreSeen,
 };
-use tandem::machine::journal::{Finished, Landing, Rotation, ScheduleMark, Trigger};
+use tandem::machine::journal::{Finished, Landing, Rotation, ScheduleMark, Trigger, Undone};
 use tandem::machine::place::Place;
 use tandem::machine::step::{Behind, Entry, Waiting};
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Phase, Query, Step};
@@ -78,6 +78,8 @@ pub(crate) trait PolicyVerbs {
     fn suspended(self) -> Self;
     fn deleted(self) -> Self;
     fn asked(self, nonce: &str) -> Self;
+    fn aborting(self, value: &str) -> Self;
+    fn rolling_back(self) -> Self;
     fn scheduled(self, schedule: Schedule) -> Self;
     fn nightly(self) -> Self;
     fn nightly_window(self) -> Self;
@@ -112,6 +114,18 @@ impl PolicyVerbs for Policy {
             rotate_now: Some(nonce.to_owned()),
             ..self
         }
+    }
+
+    fn aborting(self, value: &str) -> Self {
+        Self {
+            abort: Some(value.to_owned()),
+            ..self
+        }
+    }
+
+    fn rolling_back(mut self) -> Self {
+        self.restart.on_failure = OnFailure::RollBack;
+        self
     }
 
     fn scheduled(self, schedule: Schedule) -> Self {
@@ -218,6 +232,8 @@ pub(crate) fn running() -> Journal {
             pending: role(STANDBY),
             retiring: role(ACTIVE),
             identity: Some(server()),
+            staged_at: None,
+            undoes: None,
             rejected: 0,
             delivered: None,
             first: None,
@@ -236,6 +252,7 @@ pub(crate) fn finished(number: u64) -> Finished {
         started_at: ago(hours(49)),
         finished_at: ago(hours(48)),
         rolled_out_at: Some(ago(hours(48))),
+        undone: None,
     }
 }
 
@@ -243,6 +260,9 @@ pub(crate) trait JournalVerbs {
     fn nightly_since(self, since: Timestamp) -> Self;
     fn numbered(self, number: u64) -> Self;
     fn answering(self, nonce: &str) -> Self;
+    fn aborted(self, value: &str) -> Self;
+    fn taken_back(self, trigger: Trigger) -> Self;
+    fn over(self, version: &str) -> Self;
     fn with(self, change: impl FnOnce(&mut Rotation)) -> Self;
     fn started(self, at: Timestamp) -> Self;
     fn rejected(self, times: u32) -> Self;
@@ -269,6 +289,57 @@ impl JournalVerbs for Journal {
             handled: Some(nonce.to_owned()),
             ..self
         }
+    }
+
+    fn aborted(self, value: &str) -> Self {
+        Self {
+            aborted: Some(value.to_owned()),
+            ..self
+        }
+    }
+
+    /// The roll-back that takes the place of this rotation now, before it has delivered anything.
+    fn taken_back(mut self, trigger: Trigger) -> Self {
+        let undone = match &trigger {
+            Trigger::RollBack(why) => why.clone(),
+            Trigger::Abort(value) => format!("tandem.dev/abort={value}"),
+            other => panic!("{other:?} takes nothing back"),
+        };
+        let gone = self.rotation.take().expect("a rotation to take back");
+        let ended = Finished {
+            number: self.number,
+            trigger: gone.trigger,
+            user: gone.retiring.clone(),
+            started_at: gone.started_at,
+            finished_at: now(),
+            rolled_out_at: gone.rolled_out_at,
+            undone: Some(undone),
+        };
+        self.history.insert(0, ended);
+        self.rotation = Some(Rotation {
+            trigger,
+            started_at: now(),
+            pending: gone.retiring,
+            retiring: gone.pending,
+            staged_at: None,
+            undoes: Some(Undone {
+                number: self.number,
+                staged_at: gone.staged_at,
+            }),
+            delivered: None,
+            first: Some("41".into()),
+            rolled_out_at: None,
+            spec: gone.spec,
+            identity: gone.identity,
+            rejected: 0,
+        });
+        self.number += 1;
+        self
+    }
+
+    /// Its first delivery is made over this version of the Secret.
+    fn over(self, version: &str) -> Self {
+        self.with(|r| r.first = Some(version.into()))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Rotation)) -> Self {
@@ -620,6 +691,7 @@ pub(crate) fn consumer(kind: ConsumerKind, name: &str) -> Consumer {
         ready: 0,
         surge: 0,
         obstacle: None,
+        failing: None,
     }
 }
 
@@ -629,6 +701,7 @@ pub(crate) trait ConsumerVerbs {
     fn reverted(self) -> Self;
     fn renewed(self) -> Self;
     fn stuck(self, obstacle: &str) -> Self;
+    fn failing(self, failing: Failing) -> Self;
 }
 
 impl ConsumerVerbs for Consumer {
@@ -663,6 +736,13 @@ impl ConsumerVerbs for Consumer {
     fn stuck(self, obstacle: &str) -> Self {
         Self {
             obstacle: Some(obstacle.to_owned()),
+            ..self
+        }
+    }
+
+    fn failing(self, failing: Failing) -> Self {
+        Self {
+            failing: Some(failing),
             ..self
         }
     }
@@ -804,5 +884,6 @@ pub(crate) fn behind<const N: usize>(consumers: [&Consumer; N], overdue: bool) -
     Waiting::Rollout {
         behind: behind.into(),
         overdue,
+        no_way_back: None,
     }
 }

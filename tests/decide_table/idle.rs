@@ -32,6 +32,8 @@ fn recovered(active: &str, other: &str) -> Journal {
             pending: role(active),
             retiring: role(other),
             identity: None,
+            staged_at: None,
+            undoes: None,
             rejected: 0,
             delivered: None,
             first: None,

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use tandem::api::spec::RetireMode;
-use tandem::machine::facts::{Login, Sessions};
+use tandem::machine::facts::{Login, Previous, Sessions};
 use tandem::machine::invariant::permits;
+use tandem::machine::journal::Trigger;
 use tandem::machine::step::Entry;
 use tandem::machine::{Action, Facts, Journal, Loaded};
 use tandem::policy::Policy;
@@ -41,6 +42,10 @@ fn rules() -> Vec<Rule> {
     let goes_on = "only a running rotation goes on";
     let ends = "only a running rotation ends";
     let after_rollout = "sessions are ended only after the rollout";
+    let back = || running().taken_back(Trigger::Abort("stop".into()));
+    let open = || podless().previous(Previous::Accepted);
+    let numbered = "S4: a roll-back is a rotation of its own, numbered without a gap";
+    let s9 = "S9: what is put back must log in";
     let through = || policy().store_first();
     let proven = || staged().store(storing(ACTIVE)).pending(accepted());
     vec![
@@ -88,6 +93,69 @@ fn rules() -> Vec<Rule> {
             running().valid(),
             proven().store(storing_pending()),
             writes(Entry::Deliver, running().landed()),
+        ),
+        (
+            "an abort that is too late changes nothing else",
+            policy(),
+            running().valid(),
+            podless(),
+            writes(Entry::CallOff, running().ended()),
+        ),
+        (
+            "only a running rotation is taken back",
+            policy(),
+            resting().valid(),
+            open(),
+            writes(Entry::RollBack, back()),
+        ),
+        (
+            "a roll-back goes in the other direction",
+            policy(),
+            running().valid(),
+            open(),
+            writes(Entry::RollBack, running().numbered(LAST + 2)),
+        ),
+        (
+            numbered,
+            policy(),
+            running().valid(),
+            open(),
+            writes(Entry::RollBack, back().numbered(LAST + 1)),
+        ),
+        (
+            numbered,
+            policy(),
+            running().valid(),
+            open(),
+            writes(Entry::RollBack, back().with(|r| r.undoes = None)),
+        ),
+        (
+            "a roll-back is never rolled back",
+            policy(),
+            back().valid(),
+            open(),
+            writes(Entry::RollBack, back().taken_back(Trigger::Abort("again".into()))),
+        ),
+        (
+            s9,
+            policy(),
+            running().valid(),
+            podless().previous(Previous::Refused),
+            writes(Entry::RollBack, back()),
+        ),
+        (
+            s9,
+            policy(),
+            running().valid(),
+            open().retired(),
+            writes(Entry::RollBack, back()),
+        ),
+        (
+            "S5: applications may have been told this password already",
+            policy(),
+            back().valid(),
+            staged(),
+            writes(Entry::Regenerate, back().rejected(1)),
         ),
         (s7, policy().suspended(), running().valid(), staged(), sets()),
         (s7, policy().deleted(), over(), drained(), scramble()),

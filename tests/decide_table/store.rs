@@ -80,6 +80,8 @@ fn begin() -> Vec<Row> {
             pending: role(ACTIVE),
             retiring: role(STANDBY),
             identity: None,
+            staged_at: None,
+            undoes: None,
             rejected: 0,
             delivered: None,
             first: None,

@@ -123,6 +123,8 @@ impl Scene {
             pending: self.policy.pair.1.clone(),
             retiring: self.policy.pair.0.clone(),
             identity: None,
+            staged_at: None,
+            undoes: None,
             rejected: 0,
             delivered: None,
             first: None,

@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use tandem::machine::facts::{
-    Consumer, Delivered, Finding, Identity, Limit, Login, OperatorSeen, Preflight, Previous, Quiet, Refused,
-    Room, SecretSeen, Sessions, StoreSeen,
+    Consumer, Delivered, Failing, Finding, Identity, Limit, Login, OperatorSeen, Preflight, Previous, Quiet,
+    Refused, Room, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::invariant::permits;
 use tandem::machine::journal::Landing;
@@ -37,23 +37,26 @@ fn schedules() -> impl Strategy<Value = Option<Schedule>> {
 
 prop_compose! {
     fn policies()(
-        flags in prop::array::uniform7(prop::bool::weighted(0.2)),
+        flags in prop::array::uniform8(prop::bool::weighted(0.2)),
         asked in prop::option::of(prop::sample::select(&["old", "new", "newer"][..])),
+        abort in prop::option::weighted(0.3, prop::sample::select(&["old", "new"][..])),
         schedule in schedules(),
         at_once in 1..4_usize,
         after in prop_oneof![3 => Just(0), 1 => 0..100_000_i64],
         quiet_for in 0..300_i64,
         history_limit in 0..5_usize,
     ) -> Policy {
-        let [suspended, deleting, alone, killing, no_login, edited, through] = flags;
+        let [suspended, deleting, alone, killing, no_login, edited, through, back] = flags;
         let start = if through { policy().store_first() } else { policy() };
         let mut policy = start.at_once(at_once).keeping_the_old_for(secs(after)).remembering(history_limit);
         policy = if alone { policy.restarting_nothing() } else { policy };
         policy = if killing { policy.terminating() } else { policy };
         policy = if no_login { policy.taking_the_login() } else { policy };
         policy = if edited { policy.of_strangers() } else { policy };
+        policy = if back { policy.rolling_back() } else { policy };
         policy.drain.quiet_for = secs(quiet_for);
-        Policy { suspended, deleting, schedule, rotate_now: asked.map(str::to_owned), ..policy }
+        let (rotate_now, abort) = (asked.map(str::to_owned), abort.map(str::to_owned));
+        Policy { suspended, deleting, schedule, rotate_now, abort, ..policy }
     }
 }
 
@@ -142,8 +145,9 @@ fn logins() -> impl Strategy<Value = Login> {
 }
 
 fn consumers() -> impl Strategy<Value = Vec<Consumer>> {
-    let one = (any::<bool>(), any::<bool>(), any::<bool>(), 0..5_u8, any::<u32>()).prop_map(
-        |(marked, renewed, left, kind, surge)| {
+    let failing = prop::option::of(prop::sample::select(&[Failing::Trouble, Failing::Failure][..]));
+    let one = (any::<[bool; 3]>(), 0..5_u8, any::<u32>(), failing).prop_map(
+        |([marked, renewed, left], kind, surge, failing)| {
             let consumer = match kind {
                 0 => consumer(ConsumerKind::Job, "job"),
                 1 => consumer(ConsumerKind::Pod, "pod"),
@@ -153,6 +157,7 @@ fn consumers() -> impl Strategy<Value = Vec<Consumer>> {
                     ..deployment("web")
                 },
             };
+            let consumer = Consumer { failing, ..consumer };
             let consumer = if marked { consumer.marked() } else { consumer };
             let consumer = if left { consumer.left() } else { consumer };
             if renewed { consumer.renewed() } else { consumer }
@@ -275,13 +280,14 @@ proptest! {
         }
     }
 
-    /// Numbers never fall, a running rotation is never replaced by another, and none begins without its credentials.
+    /// Numbers never fall, and only a roll-back takes the place of a running rotation.
     #[test]
     fn fm48_a_running_rotation_never_starts_another(policy in policies(), journal in journals(), facts in facts()) {
         prop_assume!(journal.rotation.is_some());
         if let Step::Act(Action::Record { entry, next }) = decide(&policy, &journal.clone().valid(), &facts, now()).step {
-            prop_assert!(matches!(entry, Entry::Regenerate | Entry::Deliver | Entry::Withdraw | Entry::RollOut | Entry::Finish), "{entry:?}");
-            prop_assert_eq!(next.number, journal.number);
+            let takes_back = entry == Entry::RollBack;
+            prop_assert!(takes_back || matches!(entry, Entry::Regenerate | Entry::Deliver | Entry::Withdraw | Entry::RollOut | Entry::CallOff | Entry::Finish), "{entry:?}");
+            prop_assert_eq!(next.number, journal.number + u64::from(takes_back));
         }
     }
 }

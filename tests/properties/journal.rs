@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use tandem::machine::journal::{Finished, Rotation, SCHEMA, ScheduleMark, Trigger};
+use tandem::machine::journal::{Finished, Rotation, SCHEMA, ScheduleMark, Trigger, Undone};
 use tandem::machine::{Journal, Loaded};
 
 use crate::fixtures::*;
@@ -17,6 +17,8 @@ pub(crate) fn triggers() -> impl Strategy<Value = Trigger> {
         times().prop_map(Trigger::Schedule),
         times().prop_map(Trigger::CatchUp),
         Just(Trigger::Recovery),
+        any::<String>().prop_map(Trigger::RollBack),
+        any::<String>().prop_map(Trigger::Abort),
     ]
 }
 
@@ -30,6 +32,8 @@ prop_compose! {
         delivered in prop::option::of(times().prop_map(landing)),
         first in prop::option::of("[0-9]{1,4}"),
         rolled_out_at in prop::option::of(times()),
+        staged_at in prop::option::of(times()),
+        undoes in prop::option::of((1..u64::MAX, prop::option::of(times()))),
     ) -> Rotation {
         let (pending, retiring) = if swapped { (ACTIVE, STANDBY) } else { (STANDBY, ACTIVE) };
         Rotation {
@@ -39,6 +43,8 @@ prop_compose! {
             pending: role(pending),
             retiring: role(retiring),
             identity: known.then(server),
+            staged_at,
+            undoes: undoes.map(|(number, staged_at)| Undone { number, staged_at }),
             rejected,
             delivered,
             first,
@@ -48,8 +54,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn endings()(number in any::<u64>(), trigger in triggers(), started_at in times(), finished_at in times()) -> Finished {
-        Finished { number, trigger, started_at, finished_at, ..finished(1) }
+    fn endings()(number in any::<u64>(), trigger in triggers(), started_at in times(), finished_at in times(), undone in any::<Option<String>>()) -> Finished {
+        Finished { number, trigger, started_at, finished_at, undone, ..finished(1) }
     }
 }
 
@@ -58,12 +64,13 @@ prop_compose! {
     pub(crate) fn journals()(
         number in prop_oneof![4 => 1..12_u64, 1 => 1..u64::MAX],
         handled in prop::option::of(prop_oneof![Just("old".to_owned()), any::<String>()]),
+        aborted in prop::option::of(prop_oneof![Just("old".to_owned()), any::<String>()]),
         schedule in prop::option::of((prop_oneof![Just("0 3 * * * UTC"), Just("every 1h"), Just("")], times())),
         rotation in prop::option::weighted(0.7, rotations()),
         history in prop::collection::vec(endings(), 0..4),
     ) -> Journal {
         let schedule = schedule.map(|(text, since)| ScheduleMark { text: text.to_owned(), since });
-        Journal { number, handled, schedule, rotation, history, ..fresh() }
+        Journal { number, handled, aborted, schedule, rotation, history, ..fresh() }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use tandem::effects::{Error, Fresh, Seen};
 use tandem::machine::facts::{
-    Asked, Consumer, Delivered, Finding, Identity, Laggard, Login, OperatorSeen, Preflight, Previous, Quiet,
-    Room, SecretSeen, Sessions, StoreSeen,
+    Asked, Consumer, Delivered, Failing, Finding, Identity, Laggard, Login, OperatorSeen, Preflight,
+    Previous, Quiet, Room, SecretSeen, Sessions, StoreSeen,
 };
 use tandem::machine::journal::Landing;
 use tandem::machine::place::Place;
@@ -46,6 +46,13 @@ impl View {
         ))
     }
 
+    /// Whether the rotation that was loaded takes another one back.
+    pub fn undoes(&self) -> bool {
+        let journal = self.journal.as_ref().and_then(|kept| kept.journal());
+        let rotation = journal.and_then(|journal| journal.rotation.as_ref());
+        rotation.is_some_and(|rotation| rotation.undoes.is_some())
+    }
+
     /// What becomes of the user that goes.
     pub fn retire_mode(&self) -> Option<tandem::api::spec::RetireMode> {
         let kept = self.journal.as_ref()?;
@@ -65,10 +72,16 @@ pub fn load(cluster: &Cluster) -> (Option<Fresh>, View) {
     let Some(policy) = &cluster.policy else {
         return (None, View::default());
     };
-    let journal = match cluster.journal.as_ref().map(|kept| &kept.content) {
-        None | Some(Content::Empty) => Loaded::Absent,
-        Some(Content::Written(journal)) => Loaded::Valid(Box::new(journal.as_ref().clone())),
-        Some(Content::Raw(text)) => tandem::machine::Journal::load(text.as_bytes(), UID),
+    let journal = match cluster.journal.as_ref().map(|kept| (&kept.content, kept.written)) {
+        None | Some((Content::Empty, _)) => Loaded::Absent,
+        Some((Content::Written(journal), written)) => {
+            let mut journal = journal.as_ref().clone();
+            if let Some(rotation) = &mut journal.rotation {
+                rotation.staged_at.get_or_insert(time(written));
+            }
+            Loaded::Valid(Box::new(journal))
+        }
+        Some((Content::Raw(text), _)) => tandem::machine::Journal::load(text.as_bytes(), UID),
     };
     let view = View {
         journal: cluster.journal.clone(),
@@ -332,26 +345,40 @@ pub fn restart_mark(guards: Guards, number: u64, landed: Option<Landed>) -> Mark
 
 /// Whether a pod may hold the old credential, judged by what the API server shows of it. `proves` is the content of which
 /// Reloader's mark counts.
-pub fn is_old(pod: &Pod, mark: Mark, landed: Option<Landed>, proves: Option<Credential>) -> bool {
+pub fn is_old(
+    pod: &Pod,
+    mark: Mark,
+    landed: Option<Landed>,
+    spared_before: Option<i64>,
+    proves: Option<Credential>,
+) -> bool {
     let reloaded = proves.is_some() && pod.reloaded == proves;
-    pod.mark != Some(mark) && !reloaded && landed.is_none_or(|landed| pod.created <= landed.at)
+    pod.mark != Some(mark)
+        && !reloaded
+        && landed.is_none_or(|landed| pod.created <= landed.at)
+        && spared_before.is_none_or(|began| pod.created >= began)
+}
+
+/// In a roll-back, when the rotation that is taken back began.
+pub fn spared_before(kept: Option<&JournalSecret>) -> Option<i64> {
+    let undoes = kept?.journal()?.rotation.as_ref()?.undoes.as_ref()?;
+    undoes.staged_at.map(millis)
 }
 
 fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
     let number = view.pending().map_or(0, |(number, _)| number);
     let delivered = landed(cluster, view.journal.as_ref());
     let mark = restart_mark(state.guards, number, delivered);
+    let spared = spared_before(view.journal.as_ref());
     let proves = proves(cluster, view.journal.as_ref());
     let again = delivered_again(cluster, view.journal.as_ref());
     cluster
         .workloads
         .iter()
         .map(|workload| {
-            let old = workload
-                .pods
-                .iter()
-                .filter(|pod| is_old(pod, mark, delivered, proves))
-                .count();
+            let is_old = |pod: &&Pod| is_old(pod, mark, delivered, spared, proves);
+            let old = workload.pods.iter().filter(is_old).count();
+            let stuck = |pod: &Pod| !pod.ready && !pod.terminating && !is_old(&pod);
             Consumer {
                 reference: reference(workload.name),
                 uid: format!("uid-{}", workload.name),
@@ -363,6 +390,7 @@ fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
                 ready: u32::try_from(workload.pods.len() - old).unwrap(),
                 surge: 0,
                 obstacle: None,
+                failing: workload.pods.iter().any(stuck).then_some(Failing::Failure),
             }
         })
         .collect()

@@ -193,6 +193,7 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
             "JournalCorrupt" | "SecretChanged" | "StoreChanged" => Ok(Some(Meddle::DeleteJournal)),
             "SecretBehindStore" => Ok(Some(Meddle::AskSync)),
             "SecretMissing" | "UnknownUser" => Ok(Some(Meddle::RevertSecret)),
+            "RolloutOverdue" => Ok(Some(Meddle::MendPods)),
             "ActiveLoginFailed" => Ok(Some(Meddle::ChangePassword(0))),
             reason => Err(format!(
                 "L: stalled for {reason:?}, which no person can mend: {}",
@@ -278,6 +279,13 @@ fn goal(state: &State) -> Result<(), Broken> {
         .is_some_and(|asked| journal.handled.as_ref() != Some(&asked))
     {
         return wrong("rotate-now was not answered");
+    }
+    if policy
+        .abort
+        .map(nonce)
+        .is_some_and(|asked| journal.aborted.as_ref() != Some(&asked))
+    {
+        return wrong("abort was not answered");
     }
     if state.controller.wake.is_some_and(|wake| wake - state.now < REST) {
         return wrong("it goes on looking");

@@ -48,6 +48,8 @@ pub struct State {
     pub controller: Controller,
     /// The cluster before the last write and before the one before it, for reads from an old API server.
     pub recent: Vec<Arc<Cluster>>,
+    /// Whether somebody may give a rotation up.
+    pub abortable: bool,
     pub ledger: Ledger,
     pub guards: Guards,
     pub next_id: Id,
@@ -73,12 +75,15 @@ pub struct Object {
     pub generation: i64,
     pub deleting: bool,
     pub rotate_now: Option<u32>,
+    pub abort: Option<u32>,
     pub status: Arc<RotationPolicyStatus>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct JournalSecret {
     pub revision: u32,
+    /// When it was written, to the second.
+    pub written: i64,
     pub content: Content,
     pub pending: Option<Id>,
     pub retiring: Option<Id>,
@@ -195,6 +200,8 @@ pub struct Workload {
     pub elastic: bool,
     /// Its pods take their time to end.
     pub graceful: bool,
+    /// New pods with a credential of this user never become ready.
+    pub rejects: Option<usize>,
     pub pods: Vec<Pod>,
 }
 
@@ -207,6 +214,7 @@ pub struct Pod {
     pub reloaded: Option<Credential>,
     pub terminating: bool,
     pub session: bool,
+    pub ready: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

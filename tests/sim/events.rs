@@ -77,6 +77,7 @@ pub enum Meddle {
     Resume,
     RotateNow,
     ForgetRotateNow,
+    Abort,
     SwapUsers,
     BreakSpec,
     MendSpec,
@@ -95,6 +96,8 @@ pub enum Meddle {
     /// `kubectl rollout restart`.
     RestartByHand(usize),
     ScaleToZero(usize),
+    /// What kept new pods from becoming ready is mended.
+    MendPods,
     ChangePassword(usize),
     /// The replica is promoted; what it had not replayed is lost (fm21).
     Promote,
@@ -185,6 +188,9 @@ fn can_replace(state: &State, workload: &Workload, pod: &Pod) -> bool {
     if workload.rereads {
         return false;
     }
+    if workload.rejects.is_some() || workload.pods.iter().any(|pod| !pod.ready) {
+        return rolls(state, workload, pod).is_some();
+    }
     let live = workload.pods.iter().filter(|pod| !pod.terminating).count();
     if live > workload.replicas {
         return true;
@@ -197,6 +203,40 @@ fn can_replace(state: &State, workload: &Workload, pod: &Pod) -> bool {
             .cluster
             .secret
             .is_some_and(|secret| !current(secret.credential))
+}
+
+/// What a rolling update does to a pod, where new ones may not become ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Roll {
+    /// It goes, and another comes.
+    Exchange,
+    /// Another comes, which is not ready, so it stays.
+    Surge,
+    /// It goes.
+    Remove,
+}
+
+fn rolls(state: &State, workload: &Workload, pod: &Pod) -> Option<Roll> {
+    let secret = state.cluster.secret?.credential;
+    let comes_up = workload.rejects != Some(secret.user);
+    let live = workload.pods.iter().filter(|pod| !pod.terminating);
+    let surplus = live.clone().count() > workload.replicas;
+    let of_template = |pod: &Pod| pod.mark == workload.mark;
+    let others_ready = live.clone().filter(|other| other.ready).count() > usize::from(pod.ready);
+    let current = of_template(pod) && pod.credential == secret;
+    let room = workload.pods.len() < 3;
+    if surplus && others_ready && !(current && pod.ready) && (!of_template(pod) || comes_up) {
+        let replaced = live.clone().any(|other| other.ready && of_template(other));
+        return (replaced || !pod.ready).then_some(Roll::Remove);
+    }
+    if current && (pod.ready || !comes_up) || !room {
+        return None;
+    }
+    if comes_up || !pod.ready {
+        return Some(Roll::Exchange);
+    }
+    let stuck = live.clone().any(|other| !other.ready && of_template(other));
+    (!stuck).then_some(Roll::Surge)
 }
 
 /// Lets it happen, and judges what came of it.
@@ -222,13 +262,16 @@ pub fn rotating(state: &State) -> bool {
 fn happen(state: &mut State, life: Life) -> bool {
     match life {
         Life::Replace { workload, pod } => {
-            let live = state.cluster.workloads[workload]
-                .pods
-                .iter()
-                .filter(|pod| !pod.terminating)
-                .count();
-            state.cluster.workloads[workload].pods[pod].terminating = true;
-            if live <= state.cluster.workloads[workload].replicas {
+            let set = &state.cluster.workloads[workload];
+            let live = set.pods.iter().filter(|pod| !pod.terminating).count();
+            let careful = set.rejects.is_some() || set.pods.iter().any(|pod| !pod.ready);
+            let roll = match careful {
+                true => rolls(state, set, &set.pods[pod]),
+                false if live > set.replicas => Some(Roll::Remove),
+                false => Some(Roll::Exchange),
+            };
+            state.cluster.workloads[workload].pods[pod].terminating = roll != Some(Roll::Surge);
+            if roll != Some(Roll::Remove) {
                 spawn(state, workload);
             }
             if !state.cluster.workloads[workload].graceful {
@@ -280,6 +323,7 @@ fn spawn(state: &mut State, index: usize) {
         reloaded: workload.reloaded,
         terminating: false,
         session: !workload.idle && state.database.logs_in(secret.credential),
+        ready: workload.rejects != Some(secret.credential.user),
     };
     let pods = &mut state.cluster.workloads[index].pods;
     pods.push(pod);
@@ -319,6 +363,9 @@ pub fn meddles(state: &State) -> Vec<Meddle> {
         }
         if policy.rotate_now.is_some() {
             meddles.push(Meddle::ForgetRotateNow);
+        }
+        if state.abortable && policy.abort.is_none() {
+            meddles.push(Meddle::Abort);
         }
     }
     if state.cluster.journal.is_some() {
@@ -410,6 +457,20 @@ fn apply(state: &mut State, what: Meddle) -> bool {
         Meddle::MendSpec => edit(state, |spec| spec.schedule = None),
         Meddle::RotateNow => annotate(state, |n| Some(n.unwrap_or(0) + 1)),
         Meddle::ForgetRotateNow => annotate(state, |_| None),
+        Meddle::Abort => {
+            state.about_to_change_policy();
+            if let Some(policy) = &mut state.cluster.policy {
+                policy.abort = Some(policy.abort.unwrap_or(0) + 1);
+            }
+            true
+        }
+        Meddle::MendPods => {
+            state.about_to_change();
+            for workload in &mut state.cluster.workloads {
+                workload.rejects = None;
+            }
+            false
+        }
         Meddle::DeletePolicy => {
             state.about_to_change_policy();
             state.ledger.meddled = true;

@@ -48,6 +48,8 @@ pub struct Turn {
     pub proven: BTreeSet<Credential>,
     /// The old password was seen to be refused since the last write.
     pub refused: bool,
+    /// The old password was seen to log in since the last write.
+    pub way_back: bool,
     /// The retiring user's sessions were ended.
     pub terminated: bool,
 }
@@ -202,7 +204,7 @@ impl<'m, M: Mind> Hands<'m, M> {
         // What happens to pods has an order only with what is done about pods.
         let about_pods = matches!(
             label,
-            "flip" | "sync" | "deliver" | "restart" | "roll_out" | "retire"
+            "flip" | "sync" | "deliver" | "restart" | "roll_out" | "retire" | "roll_back"
         );
         let lives = if about_pods {
             lives(&self.state)
@@ -312,7 +314,7 @@ fn same_policy(now: &Cluster, old: &Cluster) -> bool {
         cluster
             .policy
             .as_ref()
-            .map(|p| (p.generation, p.deleting, p.rotate_now))
+            .map(|p| (p.generation, p.deleting, p.rotate_now, p.abort))
     };
     revision(now) == revision(old) && policy(now) == policy(old)
 }
@@ -370,6 +372,7 @@ impl<M: Mind> World for Hands<'_, M> {
                     .extend(self.turn.view.pending().map(|(_, credential)| credential));
             }
             Seen::Previous(Previous::Refused | Previous::Unknown) => self.turn.refused = true,
+            Seen::Previous(Previous::Accepted) => self.turn.way_back = true,
             _ => {}
         }
         Ok(seen)
@@ -402,6 +405,7 @@ impl<M: Mind> World for Hands<'_, M> {
         self.writes.push(action.label());
         self.turn.proven.clear();
         self.turn.refused = false;
+        self.turn.way_back = false;
         self.turn.terminated |= matches!(action, Action::Terminate { .. });
         Ok(Outcome::Done)
     }

@@ -32,3 +32,6 @@ pub const HAPPY_WRITES_THROUGH_A_STORE: [&str; 12] = [
     "retire",
     "finish",
 ];
+
+/// The same of a roll-back, after a rotation with direct delivery was given up while its one consumer was rolling.
+pub const ROLL_BACK_WRITES: [&str; 6] = ["roll_back", "flip", "restart", "roll_out", "retire", "finish"];

@@ -7,8 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use tandem::api::{RotationPolicySpec, RotationPolicyStatus};
 use tandem::machine::Journal;
 
-use super::answers::{is_old, landed, restart_mark};
-use super::data::{Cluster, Credential, Id, Mark, Source, State, Write, millis};
+use super::answers::{is_old, landed, restart_mark, spared_before};
+use super::data::{Cluster, Credential, Id, JournalSecret, Mark, Source, State, Write, millis};
 use super::reloader::{GRACE, Reloader, proves};
 
 /// Two worlds with the same key go on in the same way. `memory` includes what old reads would show, which matters
@@ -103,7 +103,7 @@ impl Canon {
         if let Some(policy) = &cluster.policy {
             self.revision(Some(policy.revision));
             self.spec(&policy.spec);
-            self.put((policy.deleting, policy.rotate_now));
+            self.put((policy.deleting, policy.rotate_now, policy.abort));
             self.status(&policy.status, policy.generation);
         }
         self.put(cluster.journal.is_some());
@@ -127,6 +127,8 @@ impl Canon {
         let landed = landed(cluster, cluster.journal.as_ref());
         let mark = restart_mark(state.guards, number, landed);
         self.mark(Some(mark));
+        let spared = spared_before(cluster.journal.as_ref());
+        let began = cluster.journal.as_ref().and_then(began);
         if let Some(source) = &cluster.source {
             self.source(state, source);
         }
@@ -147,11 +149,16 @@ impl Canon {
             self.put(workload.turned);
             self.put(proves.is_some() && workload.reloaded != proves && workload.undone == proves);
             self.put(workload.mark != Some(mark) && workload.taken_back == Some(mark));
-            self.put((workload.replicas, workload.pods.len()));
+            self.put((workload.replicas, workload.pods.len(), workload.rejects));
             for pod in &workload.pods {
                 self.credential(pod.credential);
                 self.mark(pod.mark);
-                self.put((pod.terminating, pod.session, is_old(pod, mark, landed, proves)));
+                self.put((
+                    pod.terminating,
+                    pod.session,
+                    is_old(pod, mark, landed, spared, proves),
+                ));
+                self.put((pod.ready, began.is_some_and(|began| pod.created < began)));
                 self.reloaded(pod.reloaded);
                 // Where the landing is not recorded yet, what matters is how old the pod will be then.
                 let written = cluster.secret.map(|secret| secret.written);
@@ -195,12 +202,12 @@ impl Canon {
         let seen = |c: &Cluster| {
             c.policy
                 .as_ref()
-                .map(|p| (p.generation, p.deleting, p.rotate_now))
+                .map(|p| (p.generation, p.deleting, p.rotate_now, p.abort))
         };
         self.put(seen(current) == seen(old));
         if let (true, Some(policy)) = (seen(current) != seen(old), &old.policy) {
             self.spec(&policy.spec);
-            self.put((policy.deleting, policy.rotate_now));
+            self.put((policy.deleting, policy.rotate_now, policy.abort));
         }
         let revision = |c: &Cluster| c.journal.as_ref().map(|kept| kept.revision);
         self.put(revision(current) == revision(old));
@@ -239,6 +246,7 @@ impl Canon {
         self.put((
             journal.number,
             &journal.handled,
+            &journal.aborted,
             journal.history.len(),
             journal.history.first().map(|f| f.number),
         ));
@@ -261,7 +269,7 @@ impl Canon {
                 "2s" => 2_000,
                 _ => 7_200_000,
             };
-            self.put(rotation.delivered.is_some());
+            self.put((rotation.delivered.is_some(), rotation.undoes.is_some()));
             self.put(rotation.rolled_out_at.map(|at| state.now - millis(at) > drain));
         }
     }
@@ -277,6 +285,7 @@ impl Canon {
             &status.active_user,
             status.observed_generation == Some(generation),
             &status.last_handled_rotate_now,
+            &status.last_handled_abort,
         ));
         self.put(
             status
@@ -382,6 +391,15 @@ impl Canon {
             self.put(number);
             self.id(Some(*id));
         }
+    }
+}
+
+/// When the running rotation began, and in a roll-back the one that is taken back: by that time its pods are spared.
+fn began(kept: &JournalSecret) -> Option<i64> {
+    let rotation = kept.journal()?.rotation.as_ref()?;
+    match &rotation.undoes {
+        Some(undone) => undone.staged_at.map(millis),
+        None => Some(rotation.staged_at.map_or(kept.written, millis)),
     }
 }
 

@@ -38,6 +38,7 @@ pub mod happy;
 pub mod key;
 pub mod mutants;
 pub mod reloader;
+pub mod roll_back_mutants;
 pub mod rules;
 pub mod start;
 pub mod store_mutants;

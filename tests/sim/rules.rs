@@ -90,10 +90,11 @@ pub fn forsake(state: &mut State) {
         let told = told(state);
         state.ledger.forsaken.extend(told);
     }
-    let kept = state.cluster.journal.as_ref().and_then(|kept| kept.pending);
+    let kept = state.cluster.journal.as_ref();
+    let kept = kept.map_or([None, None], |kept| [kept.pending, kept.previous]);
     for flight in &state.flights {
         if let Write::Secret { credential, .. } | Write::Promote { credential, .. } = &flight.write
-            && kept != Some(credential.password)
+            && !kept.contains(&Some(credential.password))
         {
             state.ledger.forsaken.insert(*credential);
         }
@@ -155,6 +156,11 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
         Write::Journal { entry: "finish", .. } => (!turn.refused).then(|| {
             "S8: a rotation is recorded as ended without proof that the old password is refused".into()
         }),
+        Write::Journal {
+            entry: "roll_back", ..
+        } => {
+            (!turn.way_back).then(|| "S9: a credential is to be put back that was not seen to log in".into())
+        }
         Write::Journal { .. } | Write::Status { .. } => None,
         Write::Terminate { user } => {
             (view.retiring()?.0 != *user).then(|| "S3: sessions of the wrong user are ended".into())

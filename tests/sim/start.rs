@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::json;
-use tandem::api::{ROTATE_NOW, RotationPolicy, RotationPolicySpec, RotationPolicyStatus};
+use tandem::api::{ABORT, ROTATE_NOW, RotationPolicy, RotationPolicySpec, RotationPolicyStatus};
 use tandem::machine::Journal;
 use tandem::machine::journal::ScheduleMark;
 use tandem::policy::Policy;
@@ -29,7 +29,9 @@ pub const NEVER: &str = "whenever you like";
 pub fn fresh() -> State {
     let mut web = workload("web", true);
     web.graceful = true;
-    start(&spec(&json!({})), vec![web])
+    let mut state = start(&spec(&json!({})), vec![web]);
+    state.abortable = true;
+    state
 }
 
 fn elastic() -> State {
@@ -48,6 +50,8 @@ pub fn starts() -> Vec<(&'static str, State)> {
         ("retired users may not log in", no_login()),
         ("a stubborn stranger, terminated", stranger()),
         ("mid-schedule, nobody asks", scheduled()),
+        ("a rollout that fails, and is rolled back", failing("RollBack")),
+        ("a rollout that fails, and is mended", failing("Hold")),
         ("through a store", through_a_store()),
         ("beside Reloader", beside_reloader()),
     ]
@@ -82,6 +86,14 @@ fn stranger() -> State {
     state
 }
 
+/// New pods cannot work with what the rotation brings.
+pub fn failing(on_failure: &str) -> State {
+    let mut web = workload("web", true);
+    web.rejects = Some(1);
+    let restart = json!({"onFailure": on_failure, "timeout": "1s"});
+    start(&spec(&json!({"restart": restart})), vec![web])
+}
+
 /// As the plainest start, with a store and an operator before the Secret.
 pub fn through_a_store() -> State {
     let mut web = workload("web", true);
@@ -91,6 +103,7 @@ pub fn through_a_store() -> State {
         "awsSecretsManager": {"secretId": "app/db", "region": "eu-central-1"},
     }}});
     let mut state = start(&spec(&delivery), vec![web]);
+    state.abortable = true;
     state.cluster.source = Some(Source {
         up: true,
         versions: vec![Version {
@@ -130,6 +143,7 @@ fn scheduled() -> State {
     let content = Content::Written(Arc::new(journal));
     state.cluster.journal = Some(JournalSecret {
         revision: 1,
+        written: -7_200_000,
         content,
         pending: None,
         retiring: None,
@@ -176,6 +190,7 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
         generation: 1,
         deleting: false,
         rotate_now: Some(1),
+        abort: None,
         status: Arc::new(RotationPolicyStatus::default()),
     };
     let mut ledger = Ledger::default();
@@ -203,6 +218,7 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
             ..Controller::default()
         },
         recent: Vec::new(),
+        abortable: false,
         ledger,
         guards: Guards::ALL,
         next_id: 2,
@@ -218,6 +234,7 @@ pub fn workload(name: &'static str, idle: bool) -> Workload {
         reloaded: None,
         terminating: false,
         session: !idle,
+        ready: true,
     };
     Workload {
         name,
@@ -232,15 +249,18 @@ pub fn workload(name: &'static str, idle: bool) -> Workload {
         rereads: false,
         elastic: false,
         graceful: false,
+        rejects: None,
         pods: vec![pod],
     }
 }
 
 /// The object as the API server gives it.
 pub fn object(policy: &Object) -> RotationPolicy {
-    let annotations = policy
-        .rotate_now
-        .map(|n| BTreeMap::from([(ROTATE_NOW.to_owned(), nonce(n))]));
+    let asked = [(ROTATE_NOW, policy.rotate_now), (ABORT, policy.abort)];
+    let asked = asked
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), nonce(value?))));
+    let annotations: BTreeMap<_, _> = asked.collect();
     RotationPolicy {
         metadata: ObjectMeta {
             name: Some("app-db".into()),
@@ -249,7 +269,7 @@ pub fn object(policy: &Object) -> RotationPolicy {
             generation: Some(policy.generation),
             creation_timestamp: Some(Time(jiff::Timestamp::from_millisecond(EPOCH).unwrap())),
             deletion_timestamp: policy.deleting.then(|| Time(time(0))),
-            annotations,
+            annotations: Some(annotations),
             ..ObjectMeta::default()
         },
         spec: policy.spec.as_ref().clone(),

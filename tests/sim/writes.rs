@@ -77,7 +77,12 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                     }
                     (Some(carried.password), Some(state.fresh_id()), None)
                 }
-                Entry::Deliver | Entry::Withdraw | Entry::RollOut => {
+                Entry::RollBack => {
+                    let kept = kept.ok_or_else(|| conflict("journal"))?;
+                    let before = kept.previous.ok_or_else(|| unusable("nobody knows it"))?;
+                    (Some(before), Some(state.fresh_id()), kept.pending)
+                }
+                Entry::Deliver | Entry::Withdraw | Entry::RollOut | Entry::CallOff => {
                     let kept = kept.ok_or_else(|| conflict("journal"))?;
                     (kept.pending, kept.retiring, kept.previous)
                 }
@@ -87,6 +92,7 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 expected: kept.map(|k| k.revision),
                 new: JournalSecret {
                     revision: 0,
+                    written: 0,
                     content,
                     pending,
                     retiring,
@@ -144,6 +150,8 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 },
             })
         }
+        // The user that is put back may be the one whose retirement was on its way.
+        Action::Flip { .. } if view.undoes() && is_unsettled(state) => Err(unsettled()),
         Action::Flip { version } if state.cluster.source.is_some() => {
             let (name, credential) = proposal(view, version)?;
             Made::send(Write::Promote {
@@ -202,12 +210,20 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
     }
 }
 
+fn is_unsettled(state: &State) -> bool {
+    state.guards.settle && state.now < state.controller.unsettled_until
+}
+
+fn unsettled() -> Error {
+    Error::TimedOut {
+        what: "the change of a role before this one".into(),
+        seconds: 10,
+    }
+}
+
 fn role(state: &State, view: &View, user: usize, role: Role, retire: bool) -> Result<Made, Error> {
-    if state.guards.settle && state.now < state.controller.unsettled_until {
-        return Err(Error::TimedOut {
-            what: "the change of a role before this one".into(),
-            seconds: 10,
-        });
+    if is_unsettled(state) {
+        return Err(unsettled());
     }
     if state.cluster.source.as_ref().is_some_and(|source| !source.up) {
         return Ok(Made::Refused("StoreUnreachable"));
@@ -283,6 +299,7 @@ pub fn land(state: &mut State, write: &Write) -> Result<(), Error> {
             state.about_to_change();
             let mut new = JournalSecret {
                 revision: state.cluster.revision,
+                written: state.second(),
                 ..new.clone()
             };
             if making {

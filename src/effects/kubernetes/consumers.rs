@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Cluster;
 use super::argo::Rollout;
+use super::failing::failing;
 use super::obstacles::obstacle;
 use super::owners::{Owner, Owners, Workload, name};
 use super::reloader::Reloading;
@@ -84,6 +85,19 @@ impl Workloads {
     /// the delivery only the mark tells. Without the time of the delivery only marked pods are new.
     #[must_use]
     pub fn judge(&self, policy: &Policy, mark: &str, delivered_at: Option<Timestamp>) -> Vec<Consumer> {
+        self.judge_sparing(policy, mark, delivered_at, None)
+    }
+
+    /// The same in a roll-back: a pod that was created before the rotation which is taken back began holds the
+    /// credential that is put back, and counts as new.
+    #[must_use]
+    pub fn judge_sparing(
+        &self,
+        policy: &Policy,
+        mark: &str,
+        delivered_at: Option<Timestamp>,
+        spared_before: Option<Timestamp>,
+    ) -> Vec<Consumer> {
         let key = restart_key(&policy.name);
         let marked = |metadata: Option<&ObjectMeta>, spec: Option<&PodSpec>| {
             let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref());
@@ -97,12 +111,16 @@ impl Workloads {
             let younger = created
                 .zip(delivered_at)
                 .is_some_and(|(created, delivered)| created > delivered);
-            younger || marked(Some(&pod.metadata), pod.spec.as_ref())
+            let spared = created
+                .zip(spared_before)
+                .is_some_and(|(created, began)| created < began);
+            younger || spared || marked(Some(&pod.metadata), pod.spec.as_ref())
         })
         .into_iter()
         .map(|(reference, group)| {
             let workload = group.owner.workload;
             let template = workload.map(Workload::template);
+            let failing = failing(&reference, workload, &group.new);
             Consumer {
                 uid: group.owner.uid.clone(),
                 marked: template
@@ -118,7 +136,7 @@ impl Workloads {
                     .collect(),
                 ready: u32::try_from(group.new.iter().filter(|pod| is_ready(pod)).count())
                     .unwrap_or(u32::MAX),
-                obstacle: (!group.old.is_empty())
+                obstacle: (!group.old.is_empty() || failing.is_some())
                     .then(|| {
                         let paused = workload.and_then(|w| self.reloading.paused(&self.namespace, w));
                         paused.or_else(|| {
@@ -126,6 +144,7 @@ impl Workloads {
                         })
                     })
                     .flatten(),
+                failing,
                 surge: group.owner.workload.map_or(0, surge),
                 reference,
             }

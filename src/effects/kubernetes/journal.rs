@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -204,6 +205,7 @@ fn read(secret: Secret, uid: &str) -> JournalSecret {
             other.kind, other.name, other.uid
         ));
     }
+    let written_at = written_at(&metadata);
     // The managed fields would be sent back with the next update for nothing.
     let metadata = Some(ObjectMeta {
         managed_fields: None,
@@ -219,7 +221,13 @@ fn read(secret: Secret, uid: &str) -> JournalSecret {
             corrupt(format!("it has keys, but none that is {JOURNAL:?}"))
         };
     };
-    let loaded = Journal::load(&json.0, uid);
+    let mut loaded = Journal::load(&json.0, uid);
+    if let Loaded::Valid(journal) = &mut loaded
+        && let Some(rotation) = &mut journal.rotation
+    {
+        // Absent only in what the write that began the rotation has left.
+        rotation.staged_at = rotation.staged_at.or(written_at);
+    }
     let Loaded::Valid(journal) = &loaded else {
         return JournalSecret {
             loaded,
@@ -244,6 +252,16 @@ fn read(secret: Secret, uid: &str) -> JournalSecret {
             "a rotation runs and the key {key:?} is missing, empty or not text"
         )),
     }
+}
+
+/// When the API server last took an update of ours, by the clock of every pod's creation.
+fn written_at(metadata: &ObjectMeta) -> Option<Timestamp> {
+    let entries = metadata.managed_fields.iter().flatten();
+    entries
+        .filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
+        .filter(|entry| entry.operation.as_deref() == Some("Update"))
+        .filter_map(|entry| entry.time.as_ref().map(|time| time.0))
+        .max()
 }
 
 fn material(mut data: BTreeMap<String, ByteString>) -> Result<Material, &'static str> {

@@ -11,6 +11,7 @@
 //! | `uses` | whether a pod's spec names the Secret |
 //! | `owners` | which workload a pod belongs to |
 //! | `obstacles` | why a rollout does not go on |
+//! | `failing` | whether it has failed, or may be about to |
 //! | [`reloader`] | what Stakater Reloader does by itself, and what is done in its stead |
 //! | `reverts` | whether somebody took a restart back |
 //! | [`rollout`] | the restart of one workload |
@@ -27,6 +28,7 @@ mod argo;
 pub mod conditions;
 pub mod consumers;
 mod external_secret;
+mod failing;
 #[cfg(test)]
 mod fixtures;
 pub mod journal;

@@ -32,7 +32,7 @@ pub(super) fn obstacle(
     let delete = || format!("kubectl -n {namespace} delete pod {}", names.join(" "));
     held_back(namespace, consumer, workload, &delete)
         .or_else(|| new.iter().find_map(|pod| trouble(namespace, pod)))
-        .or_else(|| failing(workload))
+        .or_else(|| unmade(workload))
         .or_else(|| old.iter().find_map(|pod| terminating(pod)))
         .or_else(|| old.iter().find_map(|pod| trouble(namespace, pod)))
         .or_else(|| {
@@ -47,7 +47,7 @@ pub(super) fn obstacle(
 }
 
 /// The workload was told not to replace its pods.
-fn held_back(
+pub(super) fn held_back(
     namespace: &str,
     consumer: &ConsumerRef,
     workload: Option<Workload<'_>>,
@@ -167,7 +167,7 @@ fn waiting(container: &ContainerStatus) -> Option<String> {
 }
 
 /// The workload's controller cannot make pods, for want of quota for example.
-fn failing(workload: Option<Workload<'_>>) -> Option<String> {
+pub(super) fn unmade(workload: Option<Workload<'_>>) -> Option<String> {
     match workload? {
         Workload::Rollout(rollout) => rollout.degraded(),
         workload @ (Workload::Deployment(_) | Workload::StatefulSet(_) | Workload::DaemonSet(_)) => {

@@ -36,10 +36,11 @@ impl Cluster {
         policy: &Policy,
         mark: &str,
         delivered_at: Option<Timestamp>,
+        spared_before: Option<Timestamp>,
         reloading: Reloading,
     ) -> Result<Vec<Consumer>, Error> {
         let workloads = self.workloads().await?.beside(reloading);
-        let mut consumers = workloads.judge(policy, mark, delivered_at);
+        let mut consumers = workloads.judge_sparing(policy, mark, delivered_at, spared_before);
         let key = restart_key(&policy.name);
         for consumer in &mut consumers {
             if consumer.marked || consumer.old_pods.is_empty() {

@@ -236,6 +236,7 @@ impl Live<'_> {
 
     pub(super) async fn consumers(&self, policy: &Policy) -> Result<Vec<Consumer>, Error> {
         let (journal, rotation, _) = self.running()?;
+        let spared = rotation.undoes.as_ref().and_then(|undone| undone.staged_at);
         let (seen, app) = self.secret(policy).await?;
         let landing = match (policy.delivery.source(), seen) {
             (Some(_), _) => rotation.delivered.clone(),
@@ -251,7 +252,7 @@ impl Live<'_> {
             .await?;
         let delivered_at = landing.map(|landing| landing.at);
         self.cluster
-            .consumers(policy, &mark, delivered_at, reloading)
+            .consumers(policy, &mark, delivered_at, spared, reloading)
             .await
     }
 

@@ -2,6 +2,7 @@
 
 mod guards;
 mod looks;
+mod unsettled;
 mod writes;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use crate::machine::step::Entry;
 use crate::machine::{Action, Loaded, Query};
 use crate::policy::Policy;
 use crate::telemetry::metrics::Metrics;
+use unsettled::Unsettled;
 
 /// A write is not begun with less of the lease left than this: it would only be fenced off half-way.
 const ENOUGH: Duration = Duration::from_secs(3);
@@ -44,6 +46,7 @@ pub struct Hands {
     metrics: Arc<Metrics>,
     stores: Stores,
     series: Series,
+    unsettled: Unsettled,
     shown: Mutex<HashMap<String, Instant>>,
     #[cfg(feature = "fault-injection")]
     fault: Fault,
@@ -69,6 +72,7 @@ impl Hands {
             metrics,
             stores,
             series: Series::default(),
+            unsettled: Unsettled::default(),
             shown: Mutex::default(),
             #[cfg(feature = "fault-injection")]
             fault,
@@ -159,6 +163,10 @@ impl World for Live<'_> {
             .filter(|left| *left > ENOUGH)
             .ok_or(Error::Fenced)?;
         let label = action.label();
+        if matches!(action, Action::Flip { .. }) && self.running()?.1.undoes.is_some() {
+            // The user that is put back may be the one whose retirement was on its way.
+            self.hands.unsettled.check(&policy.uid)?;
+        }
         if delivers(action) {
             // Somebody had put the old credential back, or it is the first delivery: what was quiet before says
             // nothing about the pods that took it.
@@ -177,6 +185,7 @@ impl World for Live<'_> {
                     seconds: left.as_secs(),
                 })
             });
+        self.hands.unsettled.note(&policy.uid, action, &written, left);
         #[cfg(feature = "fault-injection")]
         self.hands.fault.after().await;
         if matches!(action, Action::Flip { .. }) {
@@ -190,7 +199,7 @@ impl World for Live<'_> {
         if let (
             Ok(Outcome::Done),
             Action::Record {
-                entry: Entry::Stage,
+                entry: Entry::Stage | Entry::RollBack,
                 next,
             },
         ) = (&written, action)
@@ -288,6 +297,7 @@ impl Live<'_> {
         }
         self.stand.read(None, &Loaded::Absent);
         self.hands.series.end(&uid);
+        self.hands.unsettled.forget(&uid);
         self.hands
             .shown
             .lock()

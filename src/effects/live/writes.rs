@@ -39,9 +39,11 @@ impl Live<'_> {
                 let (journal, rotation, material) = self.running()?;
                 let nonce = match &rotation.trigger {
                     Trigger::RotateNow(nonce) => Some(nonce.as_str()),
-                    Trigger::Schedule(_) | Trigger::CatchUp(_) | Trigger::Recovery => {
-                        journal.handled.as_deref()
-                    }
+                    Trigger::Schedule(_)
+                    | Trigger::CatchUp(_)
+                    | Trigger::Recovery
+                    | Trigger::RollBack(_)
+                    | Trigger::Abort(_) => journal.handled.as_deref(),
                 };
                 let delivery = Delivery {
                     number: journal.number,
@@ -126,7 +128,8 @@ impl Live<'_> {
     async fn record(&mut self, policy: &Policy, entry: Entry, next: &Journal) -> Result<Outcome, Error> {
         let material = match entry {
             Entry::Adopt | Entry::Reschedule | Entry::Finish => None,
-            Entry::Deliver | Entry::Withdraw | Entry::RollOut => self.material().cloned(),
+            Entry::Deliver | Entry::Withdraw | Entry::RollOut | Entry::CallOff => self.material().cloned(),
+            Entry::RollBack => Some(self.turned_round(policy)?),
             Entry::Stage => Some(self.stage(policy, next).await?),
             Entry::Recover => Some(self.recover(policy, next).await?),
             Entry::Regenerate => {
@@ -160,6 +163,22 @@ impl Live<'_> {
         })
     }
 
+    /// The credential from before is the pending one, and the one that was pending goes.
+    fn turned_round(&self, policy: &Policy) -> Result<Material, Error> {
+        let (_, _, running) = self.running()?;
+        let Some(before) = &running.previous_password else {
+            return Err(Error::Unusable(
+                "the journal does not hold the previous password".into(),
+            ));
+        };
+        Ok(Material {
+            pending_password: before.clone(),
+            pending_verifier: Verifier::compute(before).sensitive().clone(),
+            retiring_verifier: fresh_password(policy).1,
+            previous_password: Some(running.pending_password.clone()),
+        })
+    }
+
     /// What was delivered is the pending credential; the old password is not known any more.
     async fn recover(&mut self, policy: &Policy, next: &Journal) -> Result<Material, Error> {
         let present = self.delivered_password(policy, next).await?;
@@ -176,7 +195,11 @@ impl Live<'_> {
     async fn delivered_password(&mut self, policy: &Policy, next: &Journal) -> Result<Sensitive, Error> {
         let expected = next.rotation.as_ref().map(|r| match r.trigger {
             Trigger::Recovery => &r.pending,
-            Trigger::RotateNow(_) | Trigger::Schedule(_) | Trigger::CatchUp(_) => &r.retiring,
+            Trigger::RotateNow(_)
+            | Trigger::Schedule(_)
+            | Trigger::CatchUp(_)
+            | Trigger::RollBack(_)
+            | Trigger::Abort(_) => &r.retiring,
         });
         let (what, credential) = match policy.delivery.source() {
             None => {
