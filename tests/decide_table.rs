@@ -26,6 +26,8 @@ mod fixtures;
 mod headroom;
 #[path = "decide_table/idle.rs"]
 mod idle;
+#[path = "decide_table/modes.rs"]
+mod modes;
 #[path = "decide_table/places.rs"]
 mod places;
 #[path = "decide_table/reloader.rs"]
@@ -54,6 +56,7 @@ fn table() -> Vec<Row> {
         store::rows(),
         roll_back::rows(),
         headroom::rows(),
+        modes::rows(),
     ]
     .into_iter()
     .flatten()
@@ -115,7 +118,7 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
     let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 10]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 21]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 22]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -233,5 +236,6 @@ fn reason(why: &Waiting) -> usize {
         Waiting::Room(_) => 18,
         Waiting::Place(_) => 19,
         Waiting::Journals(_) => 20,
+        Waiting::UnknownMode(_) => 21,
     }
 }

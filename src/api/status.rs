@@ -55,6 +55,9 @@ pub struct RotationStatus {
     pub number: u64,
     /// What started it.
     pub trigger: String,
+    /// How much it may disturb, where that is more than `Graceful`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// The fact that holds now; see docs/states.md.
     pub phase: String,
     /// Why the rotation before is taken back, when that is what this one does.

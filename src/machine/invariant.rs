@@ -6,7 +6,7 @@ use super::facts::{Facts, Login, Previous, SecretSeen, Sessions, StoreSeen};
 use super::journal::{Journal, Loaded, Rotation};
 use super::step::{Action, Entry};
 use crate::api::spec::{OnActiveSessions, RestartMode};
-use crate::policy::Policy;
+use crate::policy::{Policy, RotateMode};
 
 /// A write that must not happen. Always a defect of Tandem, never of its surroundings.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -68,8 +68,8 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
                 .then_some("a restart that somebody took back is not made again")
         }
         Action::Terminate { user } => (*user != rotation.retiring
-            || (rotation.rolled_out_at.is_none() && !facts.retired))
-            .then_some("sessions are ended only after the rollout"),
+            || (rotation.rolled_out_at.is_none() && !facts.retired && !cut_off(policy, facts)))
+        .then_some("sessions are ended only after the rollout"),
         Action::Retire { user, .. } => retire(policy, rotation, facts, user == &rotation.retiring),
     };
     broken.map_or(Ok(()), forbid)
@@ -147,6 +147,10 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
     if !proven(facts) {
         return Some("S1: the old user is retired only while the new one is proven to work");
     }
+    // That applications are refused until they are restarted is what was asked for.
+    if policy.mode() == RotateMode::Immediate {
+        return None;
+    }
     if rotation.rolled_out_at.is_none() {
         return Some("S3: the rollout has not ended");
     }
@@ -158,7 +162,7 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
     if !pods_gone {
         return Some("S3: a pod may still hold the old credential");
     }
-    if policy.drain.on_active == OnActiveSessions::Terminate && facts.terminated {
+    if policy.on_active() == OnActiveSessions::Terminate && facts.terminated {
         return None;
     }
     match &facts.sessions {
@@ -170,6 +174,11 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
             Some("S3: the drain is not proven")
         }
     }
+}
+
+/// Whether the old user is retired before the rollout, and cannot log in any more.
+fn cut_off(policy: &Policy, facts: &Facts) -> bool {
+    policy.mode() == RotateMode::Immediate && matches!(facts.previous, Some(Previous::Refused))
 }
 
 fn proven(facts: &Facts) -> bool {

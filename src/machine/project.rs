@@ -15,7 +15,7 @@ use crate::api::status::{
     ConsumerStatus, FinishedRotation, LaggardStatus, RotationPolicyStatus, RotationStatus,
 };
 use crate::policy::target::ConsumerKind;
-use crate::policy::{Invalid, Policy};
+use crate::policy::{Invalid, Policy, RotateMode};
 
 /// How a rotation ended that was taken back, or that took one back.
 pub(super) const ROLLED_BACK: &str = "RolledBack";
@@ -64,6 +64,10 @@ pub fn project(
         journal.rotation.as_ref().map(|rotation| RotationStatus {
             number: journal.number,
             trigger: rotation.trigger.as_str().to_owned(),
+            mode: match rotation.mode {
+                RotateMode::Graceful => None,
+                mode @ (RotateMode::Urgent | RotateMode::Immediate) => Some(mode.as_str().to_owned()),
+            },
             phase: decision.phase.as_str().to_owned(),
             undoing: rotation.trigger.undoing(),
             started_at: Time(rotation.started_at),

@@ -9,7 +9,7 @@ use super::journal::{Journal, Landing, Rotation, Trigger};
 use super::pace::{SLOW, later, pace, patience, sync_poll};
 use super::phase::Phase;
 use super::step::{Action, Decision, Entry, Query, Waiting};
-use crate::policy::{Policy, Route};
+use crate::policy::{Policy, RotateMode, Route};
 
 /// One pass over a running rotation.
 pub(super) struct Pass<'a> {
@@ -145,9 +145,10 @@ impl Pass<'_> {
         if let Some(stop) = self.login(phase) {
             return Some(stop);
         }
-        // What is put back is not kept waiting: applications may be down for the want of it.
+        // What is put back is not kept waiting: applications may be down for the want of it. Nor is an emergency.
         let schedule = self.policy.schedule.as_ref();
-        let schedule = schedule.filter(|_| self.rotation.undoes.is_none());
+        let patient = self.rotation.undoes.is_none() && self.policy.mode() == RotateMode::Graceful;
+        let schedule = schedule.filter(|_| patient);
         let opens = schedule.map_or(self.now, |s| s.opens(self.now));
         (opens > self.now).then(|| Decision::wait(Phase::Verified, opens, Waiting::Window(opens)))
     }

@@ -49,7 +49,7 @@ impl<'a> Wanted<'a> {
             effective_role: policy.database.effective_role.as_ref(),
             smoke_query: policy.database.smoke_query.as_deref(),
             retire: policy.retire.mode,
-            on_active: policy.drain.on_active,
+            on_active: policy.on_active(),
         }
     }
 }
@@ -292,7 +292,7 @@ async fn rights(
     }
     if wanted.on_active == OnActiveSessions::Terminate && !roles.iter().all(|role| role.may_terminate) {
         lacks(
-            "end sessions, as spec.drain.onActiveSessions Terminate asks",
+            "end sessions, as spec.drain.onActiveSessions Terminate or tandem.dev/rotate-mode asks",
             &terminate_right(major, admin),
         );
     }
