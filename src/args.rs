@@ -30,6 +30,9 @@ enum Command {
     Crd,
     /// Prints exactly the Role that policies need, each Secret by its name, and its binding.
     Rbac(Rbac),
+    /// Prints the function that changes passwords in the administrator's stead, for a person to run in the database.
+    #[command(subcommand)]
+    Sql(Sql),
     /// Prints exactly the IAM policy that policies need for their secrets in AWS.
     Iam(Iam),
 }
@@ -48,8 +51,8 @@ struct Run {
     /// Name of this replica in the lease and in Events.
     #[arg(long, env = "TANDEM_IDENTITY")]
     identity: String,
-    /// How many rotations may be under way at once in a namespace: from their beginning until their rollouts have ended,
-    /// but no longer than the policy's `restart.timeout`. Others wait for their turn.
+    /// How many rotations may be under way at once in a namespace, each for no longer than its policy's
+    /// `restart.timeout`. Others wait for their turn.
     #[arg(long, env = "TANDEM_MAX_ROTATIONS_PER_NAMESPACE", default_value = "10")]
     max_rotations_per_namespace: NonZeroUsize,
     /// The same at a database server, by host and port.
@@ -100,6 +103,24 @@ struct Iam {
     role: Option<String>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Sql {
+    /// Prints the script that installs it.
+    Install(Script),
+    /// Prints the script that takes it away.
+    Uninstall(Script),
+}
+
+#[derive(Debug, clap::Args)]
+struct Script {
+    /// File with one or more policies; - for standard input.
+    #[arg(short, long)]
+    filename: PathBuf,
+    /// Role that Tandem logs in as, the user name in the administrator's Secret.
+    #[arg(long)]
+    admin: String,
+}
+
 impl Args {
     /// Does what was asked.
     ///
@@ -122,6 +143,13 @@ impl Args {
                 let policies = read(&iam.filename)?;
                 print(&manifest::iam::iam(&policies, iam.role.as_deref())?)
             }
+            Command::Sql(Sql::Install(script)) => {
+                print(&manifest::sql::install(&read(&script.filename)?, &script.admin)?)
+            }
+            Command::Sql(Sql::Uninstall(script)) => print(&manifest::sql::uninstall(
+                &read(&script.filename)?,
+                &script.admin,
+            )?),
             Command::Run(run) => {
                 logs::start(&run.log, run.log_format)?;
                 let settings = Settings {

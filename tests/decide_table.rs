@@ -20,6 +20,8 @@
 mod after_flip;
 #[path = "decide_table/before_flip.rs"]
 mod before_flip;
+#[path = "decide_table/endpoints.rs"]
+mod endpoints;
 #[path = "decide_table/fixtures.rs"]
 mod fixtures;
 #[path = "decide_table/headroom.rs"]
@@ -56,6 +58,7 @@ fn table() -> Vec<Row> {
         store::rows(),
         roll_back::rows(),
         headroom::rows(),
+        endpoints::rows(),
         modes::rows(),
     ]
     .into_iter()
@@ -117,8 +120,8 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 /// Fails to compile when a variant is added, and then fails until a row expects it.
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
-    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 10]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 22]);
+    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 11]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 23]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -181,6 +184,7 @@ fn query(query: Query) -> usize {
         Query::Store => 6,
         Query::Operator => 7,
         Query::Place => 9,
+        Query::Endpoints => 10,
     }
 }
 
@@ -236,6 +240,7 @@ fn reason(why: &Waiting) -> usize {
         Waiting::Room(_) => 18,
         Waiting::Place(_) => 19,
         Waiting::Journals(_) => 20,
-        Waiting::UnknownMode(_) => 21,
+        Waiting::Replay { .. } => 21,
+        Waiting::UnknownMode(_) => 22,
     }
 }

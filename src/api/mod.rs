@@ -1,6 +1,7 @@
 //! Words: what users write and read. Serde and schema only; nothing here decides.
 
 pub mod condition;
+pub mod endpoint;
 pub mod spec;
 pub mod status;
 

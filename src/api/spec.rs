@@ -11,6 +11,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::EndpointSpec;
 use super::status::RotationPolicyStatus;
 
 /// Rotates the password of one application by alternating between two PostgreSQL users: while one serves, the
@@ -38,6 +39,7 @@ use super::status::RotationPolicyStatus;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.restart) || self.restart.mode != 'None' || !has(self.restart.targets) || size(self.restart.targets) == 0", "restart.targets has no meaning with restart.mode None"))]
 #[x_kube(validation = ("!has(self.restart) || self.restart.mode != 'None' || self.restart.onFailure != 'RollBack'", "restart.onFailure RollBack has no meaning with restart.mode None"))]
+#[x_kube(validation = ("!has(self.database.admin.function) || !has(self.retire) || self.retire.mode != 'NoLogin'", "a function changes passwords only: retire.mode must be Scramble with database.admin.function"))]
 pub struct RotationPolicySpec {
     /// Stands still before the next side effect while true; nothing is lost and it goes on where it stood.
     #[serde(default)]
@@ -83,6 +85,7 @@ pub struct RotationPolicySpec {
 /// The primary server and how Tandem reaches it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.endpoints) || self.endpoints.all(e, e.host != self.host || e.port != self.port)", "an endpoint is another place than the primary, which is asked anyway"))]
 #[x_kube(validation = (
     "!has(self.admin.certificateRef) || !has(self.tls) || self.tls.mode == 'VerifyFull'",
     "admin.certificateRef needs tls.mode VerifyFull"
@@ -108,6 +111,11 @@ pub struct DatabaseSpec {
     #[serde(default)]
     pub tls: TlsSpec,
 
+    /// Everywhere else that the applications log in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub endpoints: Vec<EndpointSpec>,
+
     /// Role that `current_user` must be after login, for pairs whose members `SET role` to a shared owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
@@ -120,7 +128,7 @@ pub struct DatabaseSpec {
     pub smoke_query: Option<String>,
 }
 
-/// Where the administrator's credential is; it is read again at each use. Exactly one of the two.
+/// Where the administrator's credential is; it is read again at each use. Exactly one of `secretRef` and `awsSecret`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.secretRef) != has(self.awsSecret)", "exactly one of secretRef and awsSecret"))]
@@ -132,6 +140,11 @@ pub struct AdminSpec {
     /// that RDS manages and rotates by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws_secret: Option<AwsSecretSpec>,
+    /// Function `schema.name` in the database that changes a password in the administrator's stead, as `tandem sql
+    /// install` prints it; the administrator then needs no right to change roles. Without it, ALTER ROLE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 127), regex(pattern = r"^[^.]{1,63}\.[^.]{1,63}$"))]
+    pub function: Option<String>,
     /// Certificate that the administrator shows to the server, for lines of `pg_hba.conf` with the method `cert` or
     /// the option `clientcert`. The logins of the two users never show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -588,7 +601,7 @@ impl Default for RetireSpec {
     }
 }
 
-fn default_port() -> u16 {
+pub(super) fn default_port() -> u16 {
     5432
 }
 fn default_length() -> u8 {

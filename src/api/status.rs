@@ -35,6 +35,9 @@ pub struct RotationPolicyStatus {
     /// Workloads and pods that use the credential, while a rotation waits for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consumers: Vec<ConsumerStatus>,
+    /// Places besides the primary where applications log in, while a rotation is concerned with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointStatus>,
     /// Sessions of the old user that the drain waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub laggards: Vec<LaggardStatus>,
@@ -111,6 +114,20 @@ pub struct ConsumerStatus {
     pub ready: u32,
 }
 
+/// A place besides the primary where applications log in.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointStatus {
+    /// Name of the endpoint.
+    pub name: String,
+    /// When the new password was first seen to work at all its addresses, in this rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Time>,
+    /// Sessions that the old user has there, where they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_sessions: Option<u32>,
+}
+
 /// Sessions of the old user, grouped.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -122,6 +139,9 @@ pub struct LaggardStatus {
     /// Pod and workload behind the address, where there is one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub pod: String,
+    /// Endpoint that they are at; the primary when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
     /// Number of sessions.
     pub count: u32,
 }

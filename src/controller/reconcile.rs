@@ -79,6 +79,7 @@ async fn take_turn(policy: &RotationPolicy, context: &Context) -> Result<Action,
 pub(super) fn on_error(policy: Arc<RotationPolicy>, failure: &Failure, context: Arc<Context>) -> Action {
     let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
     let uid = policy.uid().unwrap_or_default();
+    context.hands.failed(&policy);
     let pause = match failure {
         finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error) => {
             context.metrics.error(error.label());

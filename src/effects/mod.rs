@@ -18,6 +18,7 @@ use std::future::Future;
 use jiff::Timestamp;
 
 use crate::api::RotationPolicy;
+use crate::machine::endpoints::EndpointSeen;
 use crate::machine::facts::{
     Consumer, Facts, Finding, Login, OperatorSeen, Preflight, Previous, Refused, Room, SecretSeen, Sessions,
     StoreSeen,
@@ -82,6 +83,8 @@ pub enum Seen {
     Preflight(Preflight),
     /// To [`Query::Pending`].
     Pending(Login),
+    /// To [`Query::Endpoints`].
+    Endpoints(Vec<EndpointSeen>),
     /// To [`Query::Previous`].
     Previous(Previous),
     /// To [`Query::Consumers`].
@@ -202,6 +205,7 @@ impl Facts {
             Seen::Place(place) => self.place = Some(place),
             Seen::Preflight(preflight) => self.preflight = Some(preflight),
             Seen::Pending(login) => self.pending = Some(login),
+            Seen::Endpoints(endpoints) => self.endpoints = Some(endpoints),
             Seen::Previous(previous) => self.previous = Some(previous),
             Seen::Consumers(consumers) => self.consumers = Some(consumers),
             Seen::Room(room) => self.room = Some(room),

@@ -193,8 +193,11 @@ impl Pass<'_> {
 
     fn drain(&self, rolled_out_at: Timestamp) -> Decision {
         let phase = Phase::RolledOut;
-        // It is proven to be cut off, in this very pass.
+        // It is proven to be cut off, in this very pass. A replica that was not waited for before is waited for now.
         if self.policy.mode() == RotateMode::Immediate {
+            if let Some(stop) = self.endpoints(phase) {
+                return stop;
+            }
             return Decision::act(Phase::Retired, self.record(Entry::Finish, None));
         }
         let keep_until = later(rolled_out_at, self.policy.retire.after);
@@ -248,6 +251,12 @@ impl Pass<'_> {
     }
 
     fn retire(&self, phase: Phase) -> Decision {
+        // What has leaked is not kept valid for the sake of a replica that is late.
+        if self.policy.mode() != RotateMode::Immediate
+            && let Some(stop) = self.endpoints(phase)
+        {
+            return stop;
+        }
         // The active credential was proven in this very pass: never retire one user unless the other works now.
         let user = self.rotation.retiring.clone();
         Decision::act(

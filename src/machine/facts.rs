@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::endpoints::EndpointSeen;
 use super::journal::Landing;
 use super::place::Place;
 use super::step::{Action, Entry};
@@ -27,6 +28,8 @@ pub struct Facts {
     pub preflight: Option<Preflight>,
     /// Login with the pending credential.
     pub pending: Option<Login>,
+    /// Login with the pending credential at each endpoint.
+    pub endpoints: Option<Vec<EndpointSeen>>,
     /// Login with the retiring user's last password.
     pub previous: Option<Previous>,
     /// The workloads and pods that use the credential.
@@ -172,7 +175,8 @@ pub enum Login {
     Accepted(Identity),
     /// The server is there and says that this password is not the role's.
     WrongPassword,
-    /// It does not work for another reason, which setting the password again would not mend.
+    /// It does not work for another reason, which setting the password again would not mend; or, before the flip, it
+    /// works and the user is not the other one's equal any more.
     Refused(Finding),
 }
 
@@ -286,6 +290,8 @@ pub struct Laggard {
     pub client_address: String,
     /// Pod behind the address, with its workload; empty when there is none.
     pub pod: String,
+    /// Endpoint that it is at; none for the primary.
+    pub endpoint: Option<String>,
     /// How many.
     pub count: u32,
 }

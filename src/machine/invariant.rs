@@ -2,6 +2,7 @@
 //! every `perform`: a mistake in `decide` stands still instead of locking somebody out.
 
 use super::after_delivery::QUIET_POLLS;
+use super::endpoints;
 use super::facts::{Facts, Login, Previous, SecretSeen, Sessions, StoreSeen};
 use super::journal::{Journal, Loaded, Rotation};
 use super::step::{Action, Entry};
@@ -47,6 +48,16 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
     let broken = match action {
         Action::Propose { .. } | Action::Flip { .. } if !proven(facts) => {
             Some("S5: the source of truth must never name an unproven credential")
+        }
+        // Where the Secret carries it already, only its mark is put back; a roll-back puts back what has worked
+        // everywhere; and what has leaked is not kept for the sake of a replica that is late.
+        Action::Propose { .. } | Action::Flip { .. }
+            if rotation.undoes.is_none()
+                && policy.mode() != RotateMode::Immediate
+                && !delivered(facts)
+                && !endpoints::open(policy, facts) =>
+        {
+            Some("S5: the credential is not proven at every endpoint")
         }
         Action::Record { .. } | Action::Propose { .. } => None,
         Action::SetVerifier { user } => {
@@ -150,6 +161,9 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
     // That applications are refused until they are restarted is what was asked for.
     if policy.mode() == RotateMode::Immediate {
         return None;
+    }
+    if !endpoints::open(policy, facts) {
+        return Some("S1: the old user is retired only while the new one is proven at every endpoint");
     }
     if rotation.rolled_out_at.is_none() {
         return Some("S3: the rollout has not ended");

@@ -5,7 +5,7 @@
 //! | `Idle` | the Secret names the active user, and it logs in | journal: adopt, reschedule | schedule, rotate-now, a place |
 //! | `Prepared` | preflight passed | journal: stage | window |
 //! | `Staged` | pending and retiring credentials are durable | set the pending verifier | database |
-//! | `Altered` | the primary accepted it | — | database |
+//! | `Altered` | the primary accepted it | — | database, replicas |
 //! | `Verified` | the standby logs in and can do what it must | flip the Secret; with a store: propose, then flip there | window |
 //! | `Flipped` | with a store: it names the standby | ask the operator to sync; journal: deliver | operator |
 //! | `Delivered` | the Secret carries the new credential | restart the next consumer | `maxConcurrent` |
@@ -20,6 +20,7 @@
 
 mod after_delivery;
 pub mod decide;
+pub mod endpoints;
 pub mod facts;
 mod headroom;
 pub mod invariant;

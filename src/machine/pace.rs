@@ -8,11 +8,21 @@ pub(super) const SLOW: SignedDuration = SignedDuration::from_mins(1);
 const SYNC: SignedDuration = SignedDuration::from_secs(5);
 /// And at most.
 const SYNC_MAX: SignedDuration = SignedDuration::from_secs(30);
+/// How long after a move a store may show its readers what was current before. It takes well under a second.
+pub(super) const SETTLES: SignedDuration = SignedDuration::from_secs(2);
 
 /// How long Reloader is given at the least.
 const RELOADER: SignedDuration = SignedDuration::from_secs(10);
 /// And for each of its writes: twice what it takes.
 const RELOADER_WRITE: SignedDuration = SignedDuration::from_millis(400);
+
+/// How long a replica may take before somebody should look.
+const REPLAY: SignedDuration = SignedDuration::from_mins(10);
+
+/// Whether a replica takes too long.
+pub(super) fn late(elapsed: SignedDuration) -> bool {
+    elapsed > REPLAY
+}
 
 /// The longer it has taken, the longer.
 pub(super) fn pace(elapsed: SignedDuration) -> SignedDuration {

@@ -55,12 +55,14 @@ impl Shared {
     }
 }
 
-/// Until when a rotation keeps its place at the most; nothing when it has given it up. It does so when its rollout has
-/// ended: what follows disturbs nobody, and may take days (`retire.after`, a Job that runs). And whatever holds it up, a
-/// rotation that does not go on keeps the others waiting no longer than its own rollout may take.
+/// Until when a rotation keeps its place at the most; nothing when it has given it up. The drain needs one too: it logs
+/// in at each poll, and when very many drain at once none of them polls often enough to prove anything. But not while
+/// the old credential is kept on purpose, which may take days. And whatever holds it up, a rotation that does not go on
+/// keeps the others waiting no longer than its own rollout may take.
 #[must_use]
 pub fn kept_until(policy: &Policy, rotation: &Rotation) -> Option<Timestamp> {
-    let kept = rotation.rolled_out_at.is_none() && !policy.suspended;
+    let waits = rotation.rolled_out_at.is_some() && !policy.retire.after.is_zero();
+    let kept = !waits && !policy.suspended;
     kept.then(|| at_most(policy, rotation.started_at))
 }
 

@@ -4,18 +4,19 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::next_scheduled;
+use super::endpoints::Door;
 use super::facts::{Facts, Finding, Login, Preflight, SecretSeen, Sessions};
-use super::journal::{Finished, Loaded};
+use super::journal::{Finished, Journal, Loaded};
 use super::notices::notices;
 use super::phase::Phase;
 use super::step::{Decision, Step, Waiting};
 use super::words::{Weight, rotate_now_command, words};
 use crate::api::condition::{self, condition, merged};
 use crate::api::status::{
-    ConsumerStatus, FinishedRotation, LaggardStatus, RotationPolicyStatus, RotationStatus,
+    ConsumerStatus, EndpointStatus, FinishedRotation, LaggardStatus, RotationPolicyStatus, RotationStatus,
 };
 use crate::policy::target::ConsumerKind;
-use crate::policy::{Invalid, Policy, RotateMode};
+use crate::policy::{Endpoint, Invalid, Policy, RotateMode};
 
 /// How a rotation ended that was taken back, or that took one back.
 pub(super) const ROLLED_BACK: &str = "RolledBack";
@@ -97,6 +98,7 @@ pub fn project(
         last_handled_rotate_now: held.and_then(|journal| journal.handled.clone()),
         last_handled_abort: held.and_then(|journal| journal.aborted.clone()),
         consumers: consumers(facts, old),
+        endpoints: endpoints(policy, held.map(AsRef::as_ref), facts, old, now),
         laggards: laggards(facts),
         history: history.iter().take(policy.history_limit).map(finished).collect(),
         rotation,
@@ -207,6 +209,47 @@ fn consumers(facts: &Facts, old: &RotationPolicyStatus) -> Vec<ConsumerStatus> {
         .collect()
 }
 
+/// Kept through a rotation, for a pass looks at each only when its time has come.
+fn endpoints(
+    policy: &Policy,
+    held: Option<&Journal>,
+    facts: &Facts,
+    old: &RotationPolicyStatus,
+    now: Timestamp,
+) -> Vec<EndpointStatus> {
+    let Some(rotation) = held.and_then(|journal| journal.rotation.as_ref()) else {
+        return Vec::new();
+    };
+    let shown = |name: &str| old.endpoints.iter().find(|endpoint| endpoint.name == name);
+    let status = |endpoint: &Endpoint| {
+        let name = &endpoint.name;
+        let seen = facts.endpoints.iter().flatten().find(|seen| seen.name == *name);
+        let first = shown(name)
+            .and_then(|shown| shown.verified_at.clone())
+            // Times are shown to the second.
+            .filter(|at| at.0.as_second() >= rotation.started_at.as_second());
+        let verified_at = match seen.map(|seen| &seen.door) {
+            Some(Door::Open) => Some(first.unwrap_or(Time(now))),
+            Some(Door::Behind(_) | Door::Refused(_)) => None,
+            None => first,
+        };
+        let old_sessions = match &facts.sessions {
+            Some(Sessions::Counted { laggards, .. }) => {
+                let here = laggards.iter().filter(|l| l.endpoint.as_ref() == Some(name));
+                Some(here.map(|l| l.count).sum())
+            }
+            Some(Sessions::Unreachable(_)) => None,
+            None => shown(name).and_then(|shown| shown.old_sessions),
+        };
+        EndpointStatus {
+            name: name.clone(),
+            verified_at,
+            old_sessions,
+        }
+    };
+    policy.endpoints.iter().map(status).collect()
+}
+
 fn laggards(facts: &Facts) -> Vec<LaggardStatus> {
     let Some(Sessions::Counted { laggards, .. }) = &facts.sessions else {
         return Vec::new();
@@ -217,6 +260,7 @@ fn laggards(facts: &Facts) -> Vec<LaggardStatus> {
             application_name: l.application_name.clone(),
             client_address: l.client_address.clone(),
             pod: l.pod.clone(),
+            endpoint: l.endpoint.clone(),
             count: l.count,
         })
         .collect()

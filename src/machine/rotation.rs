@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::decide::{MAX_REJECTED, refused, schedule_mark};
 use super::facts::{Facts, Identity, Login, OperatorSeen, Refused, SecretSeen, StoreSeen};
 use super::journal::{Journal, Landing, Rotation, Trigger};
-use super::pace::{SLOW, later, pace, patience, sync_poll};
+use super::pace::{SETTLES, SLOW, later, pace, patience, sync_poll};
 use super::phase::Phase;
 use super::step::{Action, Decision, Entry, Query, Waiting};
 use crate::policy::{Policy, RotateMode, Route};
@@ -56,11 +56,15 @@ impl Pass<'_> {
                 version,
                 ..
             }) => self.flip(Phase::Delivered, version),
+            // What a roll-back puts back may be there still, in keys that people have made: without those of the templates
+            // it is not a delivery.
             Some(SecretSeen::Present {
                 user: Some(user),
                 version,
                 ..
-            }) if *user == self.rotation.retiring => {
+            }) if *user == self.rotation.retiring
+                || self.rotation.undoes.is_some() && *user == self.rotation.pending =>
+            {
                 let ready = self.before_flip();
                 ready.unwrap_or_else(|| self.flip(Phase::Verified, version))
             }
@@ -145,10 +149,18 @@ impl Pass<'_> {
         if let Some(stop) = self.login(phase) {
             return Some(stop);
         }
-        // What is put back is not kept waiting: applications may be down for the want of it. Nor is an emergency.
+        // What is put back is not kept waiting: applications may be down for the want of it, and it has worked everywhere.
+        // Nor is what has leaked replaced the later for a replica that is behind.
+        let returns = self.rotation.undoes.is_some();
+        let mode = self.policy.mode();
+        if !returns
+            && mode != RotateMode::Immediate
+            && let Some(stop) = self.endpoints(Phase::Altered)
+        {
+            return Some(stop);
+        }
         let schedule = self.policy.schedule.as_ref();
-        let patient = self.rotation.undoes.is_none() && self.policy.mode() == RotateMode::Graceful;
-        let schedule = schedule.filter(|_| patient);
+        let schedule = schedule.filter(|_| !returns && mode == RotateMode::Graceful);
         let opens = schedule.map_or(self.now, |s| s.opens(self.now));
         (opens > self.now).then(|| Decision::wait(Phase::Verified, opens, Waiting::Window(opens)))
     }
@@ -194,6 +206,9 @@ impl Pass<'_> {
             return self.wait(Phase::Flipped, Waiting::Refused(finding));
         }
         match carried {
+            // What is put back may never have left the Secret, so that it is there shows nothing. A moment after the move
+            // the operator may still be shown the version that is taken back, and bring that.
+            Some(_) if self.rotation.undoes.is_some() && !self.has_settled() => self.sync(),
             Some(landing) => {
                 // After a recovery nobody knows how often it had been delivered.
                 let recovered = self.rotation.trigger == Trigger::Recovery;
@@ -244,6 +259,16 @@ impl Pass<'_> {
             times: times.saturating_add(1),
         };
         Decision::act(phase, action)
+    }
+
+    /// Whether the operator was asked since the flip, and so long ago that it is shown what is current.
+    fn has_settled(&self) -> bool {
+        let Some(OperatorSeen::Present { asked, .. }) = &self.facts.operator else {
+            return false;
+        };
+        asked
+            .as_ref()
+            .is_some_and(|asked| later(asked.at, SETTLES) <= self.now)
     }
 
     /// What was delivered is no longer there. Consumers are judged anew by the delivery that follows.

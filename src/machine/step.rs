@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::endpoints::Lag;
 use super::facts::{Finding, Laggard, Limit, Restarter};
 use super::journal::Journal;
 use super::phase::Phase;
@@ -71,6 +72,8 @@ pub enum Query {
     Preflight,
     /// Does the pending credential log in?
     Pending,
+    /// Does the pending credential log in at every other endpoint?
+    Endpoints,
     /// Does the retiring user's last password still log in?
     Previous,
     /// Which pods use the credential, and which of them are old?
@@ -127,7 +130,8 @@ pub enum Action {
         /// In whose form: with the rotation id, or as Reloader, in whose stead it is made, would have done it.
         form: Restarter,
     },
-    /// End the sessions of the retiring user.
+    /// End the sessions of the retiring user, on the primary and on every replica. Some of them ended and others not is
+    /// the same as none: they are counted again.
     Terminate {
         /// The retiring user.
         user: RoleName,
@@ -225,6 +229,13 @@ pub enum Waiting {
         expected: String,
         /// System identifier found.
         found: String,
+    },
+    /// Replicas that have not replayed the change of the password.
+    Replay {
+        /// Which ones, and how far they are.
+        behind: Vec<Lag>,
+        /// It takes long.
+        overdue: bool,
     },
     /// Every password that was tried is against the server's policy.
     PasswordsRejected(Finding),

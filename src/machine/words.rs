@@ -1,8 +1,8 @@
 //! Sentences for the person on call: what happened, to which object, and the next command to type.
 
-use super::listed;
 use super::place::{Shared, Taken};
 use super::step::{Behind, Crowded, NoWayBack, Waiting};
+use super::{endpoints, listed};
 use crate::api::spec::TargetKind;
 use crate::api::{self, journal_name};
 use crate::policy::target::{ConsumerKind, ConsumerRef};
@@ -113,6 +113,22 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                 policy.database.host,
                 policy.database.port,
                 journal_name(name)
+            ),
+        ),
+        Waiting::Replay { behind, overdue } => (
+            if *overdue {
+                "ReplicaOverdue"
+            } else {
+                "WaitingForReplica"
+            },
+            if *overdue {
+                Weight::Stalled
+            } else {
+                Weight::Progress
+            },
+            format!(
+                "both credentials stay valid until every endpoint takes the new password: {}",
+                endpoints::behind_words(behind)
             ),
         ),
         Waiting::PasswordsRejected(finding) => (
@@ -253,7 +269,12 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                             l.count
                         );
                     }
-                    format!("{} of {application} from {from}", l.count)
+                    let at = l
+                        .endpoint
+                        .as_ref()
+                        .map(|endpoint| format!(" at endpoint {endpoint}"))
+                        .unwrap_or_default();
+                    format!("{} of {application} from {from}{at}", l.count)
                 })
                 .collect();
             (

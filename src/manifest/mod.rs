@@ -1,8 +1,9 @@
-//! Manifests that are generated, never written by hand: the custom resource definition, and the rights that policies
-//! need in the cluster and in AWS.
+//! What is generated, never written by hand: the custom resource definition, and the rights that policies need in the
+//! cluster, in AWS and in the database.
 
 pub mod iam;
 pub mod rbac;
+pub mod sql;
 
 use anyhow::Context as _;
 use kube::CustomResourceExt;

@@ -148,17 +148,33 @@ pub fn role(policy: &Policy) -> Role {
     if let Some(certificate) = &policy.database.admin_certificate {
         secrets.entry(certificate.as_str()).or_default().insert("get");
     }
-    if let Tls::VerifyFull(Trust {
-        authority: Some(ca), ..
-    }) = &policy.database.tls
+    for console in policy
+        .endpoints
+        .iter()
+        .filter_map(|endpoint| endpoint.console.as_ref())
     {
+        secrets.entry(console.secret.as_str()).or_default().insert("get");
+    }
+    // Endpoints mostly have the primary's authority: each is named once.
+    let mut maps = BTreeSet::new();
+    let endpoints = policy.endpoints.iter().map(|endpoint| &endpoint.tls);
+    for tls in [&policy.database.tls].into_iter().chain(endpoints) {
+        let Tls::VerifyFull(Trust {
+            authority: Some(ca), ..
+        }) = tls
+        else {
+            continue;
+        };
         match ca.kind {
             CaKind::Secret => {
                 secrets.entry(&ca.name).or_default().insert("get");
             }
-            CaKind::ConfigMap => rules.push(named("", "configmaps", &ca.name, &["get"])),
+            CaKind::ConfigMap => {
+                maps.insert(ca.name.as_str());
+            }
         }
     }
+    rules.extend(maps.iter().map(|name| named("", "configmaps", name, &["get"])));
     for (name, verbs) in secrets {
         rules.push(named("", "secrets", name, &verbs.into_iter().collect::<Vec<_>>()));
     }

@@ -1,9 +1,9 @@
 //! The server, and what makes it trusted.
 
 use super::delivery::parse_stored;
-use super::target::{RoleName, SecretName};
+use super::target::{FunctionName, RoleName, SecretName};
 use super::{Invalid, StoredSecret, secret_name};
-use crate::api::spec::{CaKind, RotationPolicySpec, TlsMode, TlsSpec, TlsVersion};
+use crate::api::spec::{CaKind, RetireMode, RotationPolicySpec, TlsMode, TlsSpec, TlsVersion};
 
 /// The primary server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Database {
     pub admin: Admin,
     /// The Secret with the certificate that the administrator shows.
     pub admin_certificate: Option<SecretName>,
+    /// What changes passwords in the administrator's stead.
+    pub function: Option<FunctionName>,
     /// Transport security.
     pub tls: Tls,
     /// What `current_user` must be after login.
@@ -93,7 +95,7 @@ pub(super) fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Inva
             ));
         }
     };
-    let tls = parse_tls(&database.tls)?;
+    let tls = parse_tls("database.tls", &database.tls)?;
     let admin_certificate = match &database.admin.certificate_ref {
         Some(_) if tls == Tls::Disabled => {
             return Err(Invalid::new(
@@ -113,6 +115,7 @@ pub(super) fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Inva
         name: database.name.clone(),
         admin,
         admin_certificate,
+        function: parse_function(spec)?,
         tls,
         effective_role: database
             .effective_role
@@ -124,7 +127,25 @@ pub(super) fn parse_database(spec: &RotationPolicySpec) -> Result<Database, Inva
     })
 }
 
-fn parse_tls(tls: &TlsSpec) -> Result<Tls, Invalid> {
+fn parse_function(spec: &RotationPolicySpec) -> Result<Option<FunctionName>, Invalid> {
+    let function = spec
+        .database
+        .admin
+        .function
+        .as_deref()
+        .map(FunctionName::new)
+        .transpose()
+        .map_err(|problem| Invalid::new("database.admin.function", problem))?;
+    if function.is_some() && spec.retire.mode == RetireMode::NoLogin {
+        return Err(Invalid::new(
+            "retire.mode",
+            "a function changes passwords only; set Scramble, or remove database.admin.function",
+        ));
+    }
+    Ok(function)
+}
+
+pub(super) fn parse_tls(field: &str, tls: &TlsSpec) -> Result<Tls, Invalid> {
     let TlsSpec {
         mode,
         ca_ref,
@@ -145,7 +166,7 @@ fn parse_tls(tls: &TlsSpec) -> Result<Tls, Invalid> {
             Ok(Tls::Disabled)
         }
         TlsMode::Disable => Err(Invalid::new(
-            "database.tls",
+            field,
             "caRef, serverName and minVersion have no meaning with mode Disable; remove them or the mode",
         )),
     }

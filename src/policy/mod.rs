@@ -2,6 +2,7 @@
 
 mod database;
 mod delivery;
+mod endpoint;
 mod mode;
 pub mod password;
 pub mod schedule;
@@ -17,10 +18,12 @@ use crate::api::spec::{
 use crate::api::{self, RotationPolicy};
 pub use database::{Admin, CaSource, Database, SecretKeyPair, Tls, Trust};
 pub use delivery::{Delivery, Route, StoredSecret};
+pub use endpoint::Endpoint;
 pub use mode::RotateMode;
 
 use database::parse_database;
 use delivery::parse_delivery;
+use endpoint::{parse_endpoints, parse_soak};
 use password::Recipe;
 use schedule::Schedule;
 use target::{RoleName, SecretName, Target};
@@ -52,6 +55,8 @@ pub struct Policy {
     pub pair: Pair,
     /// The server.
     pub database: Database,
+    /// Everywhere else that applications log in.
+    pub endpoints: Vec<Endpoint>,
     /// What generated passwords look like.
     pub password: Recipe,
     /// The application Secret.
@@ -205,6 +210,7 @@ impl Policy {
             abort: asked(api::ABORT),
             pair: parse_pair(&spec.users)?,
             database: parse_database(spec)?,
+            endpoints: parse_endpoints(&spec.database)?,
             password: Recipe::new(spec.password.length, spec.password.symbols)
                 .map_err(|problem| Invalid::new("password.length", problem))?,
             delivery: parse_delivery(&spec.delivery)?,
@@ -222,7 +228,9 @@ impl Policy {
                 on_failure: spec.restart.on_failure,
             },
             drain: Drain {
-                quiet_for: duration("drain.quietFor", &spec.drain.quiet_for)?,
+                // Where nobody can say whom a pooler holds, only time can.
+                quiet_for: duration("drain.quietFor", &spec.drain.quiet_for)?
+                    .max(parse_soak(&spec.database)?),
                 timeout: duration("drain.timeout", &spec.drain.timeout)?,
                 on_active: spec.drain.on_active_sessions,
             },

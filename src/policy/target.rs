@@ -59,6 +59,44 @@ impl fmt::Display for RoleName {
     }
 }
 
+/// Name of a function, with its schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionName {
+    schema: String,
+    name: String,
+}
+
+impl FunctionName {
+    /// Takes `schema.name` as PostgreSQL stores both: case and every character count, and neither holds a dot.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let possible = |part: &str| (1..=63).contains(&part.len()) && !part.contains(['.', '\0']);
+        match text.split_once('.') {
+            Some((schema, name)) if possible(schema) && possible(name) => Ok(Self {
+                schema: schema.to_owned(),
+                name: name.to_owned(),
+            }),
+            Some(_) | None => Err(format!(
+                "{text:?} names no function; write schema.name, for example rotation.set_verifier"
+            )),
+        }
+    }
+
+    /// The schema that it is in.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// Its name there.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// Name of a Secret in the policy's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SecretName(String);

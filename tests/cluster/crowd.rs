@@ -84,7 +84,7 @@ async fn spans(scene: &Scene, servers: &BTreeMap<String, usize>) -> Result<Vec<S
         spans.push(Span {
             server: servers[&name],
             from: finished.started_at,
-            to: finished.rolled_out_at.context("no end of the rollout")?,
+            to: finished.finished_at,
         });
     }
     Ok(spans)

@@ -227,6 +227,33 @@ fn fm18_a_password_policy_of_the_server_does_not_stand_in_the_way() {
 }
 
 #[test]
+fn fm20_a_right_that_is_lost_after_preflight_holds_the_flip() {
+    tandem_lab::run(|lab| async move {
+        let scene = Scene::new(&lab, "unlike", json!({})).await?;
+        let app = scene.app("app", 1).await?;
+        let before = scene.credential().await?;
+        let postgres = &scene.stage.postgres;
+        let root = postgres.superuser();
+        let client = postgres.connect_as(&root.user, &root.password, "appdb").await?;
+        // Nobody sees it before it is committed, and until then nobody else can change the role.
+        client.batch_execute("BEGIN; ALTER ROLE app_b NOINHERIT").await?;
+        let nonce = scene.ask().await?;
+        scene.phase("Staged").await?;
+        client.batch_execute("COMMIT").await?;
+        eventually("the flip to be held", LIMIT, async || {
+            let rotation = scene.status().await?.rotation;
+            Ok(rotation.filter(|rotation| rotation.message.contains("run: ALTER ROLE app_b INHERIT")))
+        })
+        .await?;
+        tokio::time::sleep(A_WHILE).await;
+        ensure!(scene.credential().await? == before, "it was flipped all the same");
+        client.batch_execute("ALTER ROLE app_b INHERIT").await?;
+        scene.completed(&nonce).await?;
+        scene.sound(&before, &[&app]).await
+    });
+}
+
+#[test]
 fn fm21_a_failover_that_loses_the_change_is_made_good() {
     tandem_lab::run(|lab| async move {
         let scene = Scene::new(&lab, "failover", json!({"spec": {"retire": {"after": "5s"}}})).await?;

@@ -23,7 +23,7 @@ fn fm01_to_fm08_killed_before_and_after_each_write_it_recovers_and_nobody_notice
     tandem_lab::run(|lab| async move {
         let scene = Scene::unready(&lab, "killed", json!({}), mortal()).await?;
         scene.ready().await?;
-        let app = scene.app("app", 2).await?;
+        let app = scene.app("app", 1).await?;
         let mut rotations = 0;
         for (number, write) in writes() {
             for when in ["before", "after"] {

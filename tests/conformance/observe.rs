@@ -2,6 +2,7 @@
 
 use tandem::effects::{Error, Fresh, Outcome, Seen};
 use tandem::machine::Loaded;
+use tandem::machine::endpoints::Door;
 use tandem::machine::facts::{
     Login, OperatorSeen, Preflight, Previous, Refused, SecretSeen, Sessions, StoreSeen,
 };
@@ -77,6 +78,10 @@ pub(crate) fn seen(seen: &Seen) -> String {
         Seen::Pending(Login::Accepted(_)) | Seen::Previous(Previous::Accepted) => "accepted".to_owned(),
         Seen::Pending(Login::WrongPassword) => "wrong password".to_owned(),
         Seen::Pending(Login::Refused(_)) | Seen::Previous(Previous::Refused) => "refused".to_owned(),
+        Seen::Endpoints(endpoints) => {
+            let open = endpoints.iter().filter(|endpoint| endpoint.door == Door::Open);
+            format!("{} of {} open", open.count(), endpoints.len())
+        }
         Seen::Previous(Previous::Unknown) => "unknown".to_owned(),
         // What it is differs from world to world; the table tells what is made of it.
         Seen::Room(Ok(_)) => "room is known".to_owned(),

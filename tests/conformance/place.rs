@@ -169,6 +169,7 @@ impl<P: Place> Side<P> {
                 | Seen::Store(_)
                 | Seen::Operator(_)
                 | Seen::Pending(_)
+                | Seen::Endpoints(_)
                 | Seen::Previous(_)
                 | Seen::Room(_)
                 | Seen::Place(_)

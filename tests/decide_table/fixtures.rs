@@ -5,7 +5,9 @@ use std::fmt::Display;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tandem::api::RotationPolicy;
+use tandem::api::endpoint::EndpointRole;
 use tandem::api::spec::{OnActiveSessions, OnFailure, RestartMode, RetireMode, TargetKind};
+use tandem::machine::endpoints::{Door, EndpointSeen};
 use tandem::machine::facts::{
     Asked, Consumer, Delivered, Failing, Finding, Identity, Laggard, Login, OperatorSeen, Preflight,
     Previous, Quiet, Refused, Restarter, SecretSeen, Sessions, StoreSeen,
@@ -16,7 +18,7 @@ use tandem::machine::step::{Behind, Entry, Waiting};
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Phase, Query, Step};
 use tandem::policy::schedule::Schedule;
 use tandem::policy::target::{ConsumerKind, ConsumerRef, RoleName};
-use tandem::policy::{Policy, RotateMode, Route, StoredSecret};
+use tandem::policy::{Endpoint, Policy, RotateMode, Route, StoredSecret, Tls, Trust};
 
 /// Uid of the policy; its last part makes the jitter.
 pub(crate) const UID: &str = "8d0f3a52-4b0e-4f3e-9a55-00000000002a";
@@ -24,6 +26,8 @@ pub(crate) const UID: &str = "8d0f3a52-4b0e-4f3e-9a55-00000000002a";
 pub(crate) const ACTIVE: &str = "app_a";
 /// The user that takes over.
 pub(crate) const STANDBY: &str = "app_b";
+/// Names of the endpoints of [`PolicyVerbs::reading`].
+const ENDPOINTS: [&str; 2] = ["near", "far"];
 /// Number of the last rotation that ended.
 pub(crate) const LAST: u64 = 7;
 
@@ -91,6 +95,7 @@ pub(crate) trait PolicyVerbs {
     fn taking_the_login(self) -> Self;
     fn remembering(self, rotations: usize) -> Self;
     fn of_strangers(self) -> Self;
+    fn reading(self) -> Self;
     fn store_first(self) -> Self;
 }
 
@@ -133,6 +138,21 @@ impl PolicyVerbs for Policy {
             schedule: Some(schedule),
             ..self
         }
+    }
+
+    /// Its applications read at two endpoints besides.
+    fn reading(mut self) -> Self {
+        self.endpoints = ENDPOINTS
+            .map(|name| Endpoint {
+                name: name.to_owned(),
+                role: EndpointRole::Replica,
+                host: format!("{name}.example.com"),
+                port: 5432,
+                tls: Tls::VerifyFull(Trust::default()),
+                console: None,
+            })
+            .into();
+        self
     }
 
     /// At three in the morning, UTC.
@@ -565,6 +585,7 @@ pub(crate) trait FactVerbs {
     fn place(self, place: Place) -> Self;
     fn preflight(self, preflight: Preflight) -> Self;
     fn pending(self, login: Login) -> Self;
+    fn endpoints(self, doors: [Door; 2]) -> Self;
     fn previous(self, previous: Previous) -> Self;
     fn consumers<const N: usize>(self, consumers: [Consumer; N]) -> Self;
     fn sessions(self, sessions: Sessions) -> Self;
@@ -620,6 +641,18 @@ impl FactVerbs for Facts {
     fn pending(self, login: Login) -> Self {
         Self {
             pending: Some(login),
+            ..self
+        }
+    }
+
+    /// At those of [`PolicyVerbs::reading`].
+    fn endpoints(self, doors: [Door; 2]) -> Self {
+        let seen = |(name, door): (&str, Door)| EndpointSeen {
+            name: name.to_owned(),
+            door,
+        };
+        Self {
+            endpoints: Some(ENDPOINTS.into_iter().zip(doors).map(seen).collect()),
             ..self
         }
     }
@@ -755,6 +788,7 @@ pub(crate) fn laggard() -> Laggard {
         application_name: "psql".into(),
         client_address: "10.0.0.9".into(),
         pod: String::new(),
+        endpoint: None,
         count: 2,
     }
 }

@@ -1,6 +1,7 @@
 //! Rotations in a hurry: `Urgent` and `Immediate`.
 
 use tandem::api::spec::RetireMode;
+use tandem::machine::endpoints::Door;
 use tandem::machine::facts::{Previous, Sessions};
 use tandem::machine::journal::{Finished, Trigger};
 use tandem::machine::step::{Behind, Entry, Waiting};
@@ -25,7 +26,13 @@ fn journal(mode: RotateMode) -> Journal {
 }
 
 pub(crate) fn rows() -> Vec<Row> {
-    let all = [asked(), urgent(), immediate(), immediate_afterwards()];
+    let all = [
+        asked(),
+        urgent(),
+        immediate(),
+        immediate_afterwards(),
+        beside_a_replica(),
+    ];
     all.into_iter().flatten().collect()
 }
 
@@ -239,6 +246,55 @@ fn immediate_afterwards() -> Vec<Row> {
             ended(),
             cut_off().consumers([]),
             records(Phase::Retired, Entry::Finish, ended().ended().recalling(history)),
+        ),
+    ]
+}
+
+fn beside_a_replica() -> Vec<Row> {
+    let hurried = |mode| hurried(policy().reading(), mode);
+    let immediate = || hurried(RotateMode::Immediate);
+    let running = || journal(RotateMode::Immediate);
+    let rolled_out = || running().rolled_out(ago(secs(10)));
+    let ended = || {
+        let gone = delivered().previous(Previous::Refused);
+        gone.sessions(quiet(1, now())).consumers([])
+    };
+    let refused = [Door::Refused(trouble()), Door::Open];
+    vec![
+        row(
+            "Urgent: a replica is waited for before the flip",
+            hurried(RotateMode::Urgent),
+            journal(RotateMode::Urgent),
+            staged().pending(accepted()),
+            looks(Phase::Altered, Query::Endpoints),
+        ),
+        row(
+            "Immediate: no replica is waited for before the flip",
+            immediate(),
+            running(),
+            staged().pending(accepted()),
+            acts(Phase::Verified, flips()),
+        ),
+        row(
+            "Immediate: nor before the old user is retired",
+            immediate(),
+            running(),
+            delivered().previous(Previous::Accepted),
+            acts(Phase::Delivered, retires(RetireMode::Scramble)),
+        ),
+        row(
+            "Immediate: but before the rotation ends",
+            immediate(),
+            rolled_out(),
+            ended(),
+            looks(Phase::RolledOut, Query::Endpoints),
+        ),
+        row(
+            "Immediate: the new password does not work there yet",
+            immediate(),
+            rolled_out(),
+            ended().endpoints(refused),
+            waits(Phase::RolledOut, SOON, Waiting::Refused(trouble())),
         ),
     ]
 }

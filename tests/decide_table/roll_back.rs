@@ -457,6 +457,20 @@ fn back() -> Vec<Row> {
             acts(Phase::Delivered, flips()),
         ),
         row(
+            "back: it is there already but for a key that only deliveries write",
+            policy(),
+            giving_up(),
+            staged().pending(accepted()),
+            acts(Phase::Verified, flips()),
+        ),
+        row(
+            "back: the Secret names a stranger",
+            policy(),
+            giving_up(),
+            nothing().secret(naming("mallory")),
+            waits(Phase::Staged, SOON, Waiting::SecretChanged(Some(role("mallory")))),
+        ),
+        row(
             "back: the server does not take the old password any more, and it gets no other",
             policy(),
             giving_up(),
@@ -511,6 +525,8 @@ fn stored() -> Vec<Row> {
         },
         other @ tandem::machine::facts::StoreSeen::Unusable(_) => other,
     };
+    let syncing = |times| Waiting::Sync { times, trouble: None };
+    let never_left = |store| nothing().secret(put_back()).pending(accepted()).store(store);
     let own = tandem::machine::facts::StoreSeen::Present {
         user: Some(role(ACTIVE)),
         carries_pending: true,
@@ -543,8 +559,39 @@ fn stored() -> Vec<Row> {
             "back: its own version is current, and the operator is asked",
             through(),
             giving_up(),
-            there().store(own),
+            there().store(own.clone()),
             looks(Phase::Flipped, Query::Operator),
+        ),
+        row(
+            "back: it never left the Secret, and the operator is asked all the same",
+            through(),
+            giving_up(),
+            never_left(own.clone()).operator(never_asked()),
+            acts(
+                Phase::Flipped,
+                Action::Sync {
+                    version: "es/7".into(),
+                    times: 1,
+                },
+            ),
+        ),
+        row(
+            "back: the operator was asked a moment ago, and may still be shown what is taken back",
+            through(),
+            giving_up(),
+            never_left(own.clone()).operator(asked(1, secs(1))),
+            waits(Phase::Flipped, jiff::SignedDuration::from_millis(100), syncing(1)),
+        ),
+        row(
+            "back: the operator was asked, and is shown what is current",
+            through(),
+            giving_up(),
+            never_left(own).operator(asked(1, secs(2))),
+            records(
+                Phase::Delivered,
+                Entry::Deliver,
+                giving_up().with(|r| r.delivered = Some(landing(ago(secs(10))))),
+            ),
         ),
     ]
 }

@@ -57,6 +57,20 @@ fn rules() -> Vec<Rule> {
             Action::Propose { base: "v1".into() },
         ),
         (
+            "S5: the credential is not proven at every endpoint",
+            policy().reading(),
+            running().valid(),
+            staged().pending(accepted()),
+            flips(),
+        ),
+        (
+            "S1: the old user is retired only while the new one is proven at every endpoint",
+            policy().reading(),
+            over(),
+            drained(),
+            scramble(),
+        ),
+        (
             "the store makes current only what it holds",
             through(),
             running().valid(),

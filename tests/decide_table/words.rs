@@ -19,6 +19,7 @@ fn says(why: &Waiting, parts: &[&str]) {
 #[test]
 fn fm41_sessions_that_may_not_be_seen_are_told_with_their_number() {
     let laggard = |application: &str, address: &str, count| Laggard {
+        endpoint: None,
         application_name: application.to_owned(),
         client_address: address.to_owned(),
         pod: String::new(),

@@ -9,6 +9,17 @@ use tandem_lab::run;
 
 use crate::scene::{PASSWORD, Scene, material};
 
+/// A journal as it is read: with the time at which the API server took it.
+fn as_read(journal: &Journal, secret: &Secret) -> Loaded {
+    let entries = secret.metadata.managed_fields.iter().flatten();
+    let times = entries.filter_map(|entry| entry.time.as_ref().map(|time| time.0));
+    let mut read = journal.clone();
+    if let Some(rotation) = &mut read.rotation {
+        rotation.staged_at = times.max();
+    }
+    Loaded::Valid(Box::new(read))
+}
+
 #[test]
 fn a_journal_is_made_filled_and_emptied_of_credentials() {
     run(|lab| async move {
@@ -37,7 +48,8 @@ fn a_journal_is_made_filled_and_emptied_of_credentials() {
         assert_eq!(outcome, Outcome::Done);
 
         let staged = load().await?;
-        assert_eq!(staged.loaded, Loaded::Valid(Box::new(rotating.clone())));
+        let secret = scene.secrets().get("app-tandem").await?;
+        assert_eq!(staged.loaded, as_read(&rotating, &secret));
         let found = staged.material.as_ref().unwrap();
         assert_eq!(found.pending_password.expose(), PASSWORD);
         assert_eq!(found.pending_verifier.expose(), "SCRAM-pending");
@@ -92,7 +104,7 @@ fn fm10_of_two_replicas_that_both_saw_no_journal_none_destroys_what_the_other_wr
         let stale = cluster.record(policy, &empty, &first, None).await;
         assert!(matches!(stale, Err(Error::Conflict { .. })), "{stale:?}");
         let found = cluster.journal(&policy.name, &policy.uid).await?;
-        assert_eq!(found.loaded, Loaded::Valid(Box::new(rotating)));
+        assert_eq!(found.loaded, as_read(&rotating, &after));
         assert!(found.material.is_some());
         Ok(())
     });

@@ -1,7 +1,7 @@
 //! Changing a role: what it does, and what it refuses to do.
 
 use tandem::effects::Outcome;
-use tandem::effects::postgres::{Change, Verifier, change, login, previous, sessions, terminate};
+use tandem::effects::postgres::{Change, Means, Verifier, change, login, previous, sessions, terminate};
 use tandem::machine::facts::{Identity, Login, Previous, Refused};
 use tandem_lab::{PostgresOptions, run};
 
@@ -85,7 +85,7 @@ fn fm19_login_and_password_change_together_and_a_retired_role_can_come_back() {
             Verifier::compute(&next.password),
         );
         let retire = Change {
-            login: Some(false),
+            means: Means::AlterRole { login: Some(false) },
             ..change_of(&scene.b.user, &retiring)
         };
         assert_eq!(
@@ -98,7 +98,7 @@ fn fm19_login_and_password_change_together_and_a_retired_role_can_come_back() {
         // not hide this.
         assert_eq!(scene.login(&next).await, Login::WrongPassword);
         let revive = Change {
-            login: Some(true),
+            means: Means::AlterRole { login: Some(true) },
             ..change_of(&scene.b.user, &pending)
         };
         assert_eq!(

@@ -9,9 +9,13 @@
 )]
 
 mod changes;
+mod functions;
 mod logins;
 mod mishaps;
+mod parity;
+mod poolers;
 mod proxy;
+mod replicas;
 mod rights;
 mod room;
 mod scene;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use futures::future::try_join_all;
 use tandem::api::spec::{CaKind, OnActiveSessions, RetireMode};
-use tandem::effects::postgres::{Change, Credential, Server, Verifier, Wanted, login, preflight};
+use tandem::effects::postgres::{Change, Credential, Means, Server, Verifier, Wanted, login, preflight};
 use tandem::effects::{Error, Outcome};
 use tandem::machine::facts::{Finding, Login, Refused};
 use tandem::policy::target::{RoleName, SecretName};
@@ -75,6 +75,7 @@ pub(crate) fn described(host: &str, port: u16, database: &str, tls: bool) -> Dat
             username_key: "username".into(),
             password_key: "password".into(),
         }),
+        function: None,
         admin_certificate: None,
         tls: if tls {
             Tls::VerifyFull(trust())
@@ -88,7 +89,11 @@ pub(crate) fn described(host: &str, port: u16, database: &str, tls: bool) -> Dat
 
 impl Scene {
     pub(crate) async fn new(lab: &Lab, options: PostgresOptions) -> Result<Self> {
-        let stage = lab.namespace("sql").await?.stage(options).await?;
+        Self::of(lab, lab.namespace("sql").await?.stage(options).await?)
+    }
+
+    /// The same on a stage that is there already.
+    pub(crate) fn of(lab: &Lab, stage: Stage) -> Result<Self> {
         let login = |login: &tandem_lab::Login| credential(&login.user, &login.password);
         let (a, b, admin) = (
             login(&stage.pair.a),
@@ -157,6 +162,7 @@ impl Scene {
             pair: &self.pair,
             active: Some(&self.a),
             effective_role: Some(&self.owner),
+            function: None,
             smoke_query: Some(SMOKE),
             retire: RetireMode::Scramble,
             on_active: OnActiveSessions::Wait,
@@ -177,7 +183,7 @@ pub(crate) fn change_of<'a>(user: &'a RoleName, verifier: &'a Verifier) -> Chang
     Change {
         user,
         verifier,
-        login: None,
+        means: Means::AlterRole { login: None },
         expected: None,
         time_left: AMPLE,
     }

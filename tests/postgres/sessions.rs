@@ -65,6 +65,7 @@ fn fm39_fm41_sessions_are_counted_by_user_even_where_everything_else_is_hidden()
                 application_name: "prepared transaction order '66".into(),
                 client_address: String::new(),
                 pod: String::new(),
+                endpoint: None,
                 count: 1,
             };
             let only = eventually(

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use tandem::machine::endpoints::Door;
 use tandem::machine::facts::{
     Consumer, Delivered, Failing, Finding, Identity, Limit, Login, OperatorSeen, Preflight, Previous, Quiet,
     Refused, Room, SecretSeen, Sessions, StoreSeen,
@@ -35,9 +36,17 @@ fn schedules() -> impl Strategy<Value = Option<Schedule>> {
     }))
 }
 
+fn doors() -> impl Strategy<Value = Door> {
+    prop_oneof![
+        8 => Just(Door::Open),
+        1 => Just(Door::Behind(Vec::new())),
+        1 => Just(Door::Refused(trouble())),
+    ]
+}
+
 prop_compose! {
     fn policies()(
-        flags in prop::array::uniform8(prop::bool::weighted(0.2)),
+        flags in prop::array::uniform9(prop::bool::weighted(0.2)),
         asked in prop::option::of(prop::sample::select(&["old", "new", "newer"][..])),
         abort in prop::option::weighted(0.3, prop::sample::select(&["old", "new"][..])),
         schedule in schedules(),
@@ -50,7 +59,7 @@ prop_compose! {
             1 => Just(Err("Quick".to_owned())),
         ],
     ) -> Policy {
-        let [suspended, deleting, alone, killing, no_login, edited, through, back] = flags;
+        let [suspended, deleting, alone, killing, no_login, edited, through, back, reading] = flags;
         let start = if through { policy().store_first() } else { policy() };
         let mut policy = start.at_once(at_once).keeping_the_old_for(secs(after)).remembering(history_limit);
         policy = if alone { policy.restarting_nothing() } else { policy };
@@ -58,6 +67,7 @@ prop_compose! {
         policy = if no_login { policy.taking_the_login() } else { policy };
         policy = if edited { policy.of_strangers() } else { policy };
         policy = if back { policy.rolling_back() } else { policy };
+        policy = if reading { policy.reading() } else { policy };
         policy.drain.quiet_for = secs(quiet_for);
         let (rotate_now, abort) = (asked.map(str::to_owned), abort.map(str::to_owned));
         Policy { suspended, deleting, schedule, rotate_now, abort, rotate_mode, ..policy }
@@ -222,6 +232,7 @@ prop_compose! {
         place in prop::option::weighted(0.9, places()),
         preflight in prop::option::weighted(0.9, preflights()),
         pending in prop::option::weighted(0.9, logins()),
+        doors in prop::option::weighted(0.9, prop::array::uniform2(doors())),
         previous in prop::option::of(pasts()),
         consumers in prop::option::weighted(0.9, consumers()),
         room in prop::option::weighted(0.9, rooms()),
@@ -233,9 +244,13 @@ prop_compose! {
         ]),
     ) -> Facts {
         let [altered, proposed, retired, terminated] = done;
-        Facts {
+        let facts = Facts {
             secret, store, operator, place, preflight, pending, previous, consumers, room, sessions,
-            altered, proposed, retired, terminated, refused,
+            altered, proposed, retired, terminated, refused, endpoints: None,
+        };
+        match doors {
+            Some(doors) => facts.endpoints(doors),
+            None => facts,
         }
     }
 }
@@ -275,6 +290,7 @@ proptest! {
                 Place => facts.place.is_some(),
                 Preflight => facts.preflight.is_some(),
                 Pending => facts.pending.is_some(),
+                Endpoints => facts.endpoints.is_some(),
                 Previous => facts.previous.is_some(),
                 Consumers => facts.consumers.is_some(),
                 Room => facts.room.is_some(),

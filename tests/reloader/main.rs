@@ -10,6 +10,7 @@ mod held_up;
 #[allow(dead_code, reason = "shared with the tests of store-first delivery")]
 #[path = "../store_first/place.rs"]
 mod place;
+mod rules;
 #[allow(dead_code, reason = "shared with the tests of direct delivery")]
 #[path = "../cluster/scene.rs"]
 mod scene;

@@ -20,13 +20,42 @@ fn in_turn() -> Value {
     json!({"spec": {"restart": {"onFailure": "RollBack", "maxConcurrent": 1}}})
 }
 
-#[test]
-fn fm34_a_rollout_that_fails_is_rolled_back_and_exactly_what_was_restarted_is_restarted_again() {
-    tandem_lab::run(|lab| async move { fails(&Scene::new(&lab, "broken", in_turn()).await?).await });
+/// How the new pods of an application fail.
+struct Failure {
+    deadline: u32,
+    container: Value,
+    /// What the reason says of it.
+    said: &'static str,
+}
+
+/// They end at once, again and again, long before anybody's deadline.
+fn crash() -> Failure {
+    Failure {
+        deadline: 600,
+        container: json!({"name": "broken", "command": ["/bin/sh", "-c", "exit 3"]}),
+        said: "CrashLoopBackOff",
+    }
+}
+
+/// They never start, and the Deployment's own deadline is over soon.
+fn no_image() -> Failure {
+    Failure {
+        deadline: 5,
+        container: json!({"name": "broken", "image": "gone:1"}),
+        said: "Image",
+    }
 }
 
 #[test]
-fn fm34_through_a_store_a_rollout_that_fails_is_rolled_back_by_a_version_of_its_own() {
+fn fm34_a_crash_loop_is_rolled_back_and_exactly_what_was_restarted_is_restarted_again() {
+    tandem_lab::run(|lab| async move {
+        let scene = Scene::new(&lab, "broken", in_turn()).await?;
+        fails(&scene, crash()).await
+    });
+}
+
+#[test]
+fn fm34_through_a_store_a_rollout_past_its_deadline_is_rolled_back_by_a_version_of_its_own() {
     tandem_lab::run(|lab| async move {
         let setup = Setup {
             policy: in_turn(),
@@ -34,7 +63,7 @@ fn fm34_through_a_store_a_rollout_that_fails_is_rolled_back_by_a_version_of_its_
         };
         let place = Place::new(&lab, "broken", setup).await?;
         let before = place.before().await?;
-        fails(&place).await?;
+        fails(&place, no_image()).await?;
         ensure!(
             place.text()? == before.text,
             "the document in the store is another one than before"
@@ -48,20 +77,23 @@ fn fm34_through_a_store_a_rollout_that_fails_is_rolled_back_by_a_version_of_its_
     });
 }
 
-/// Of three applications the first is restarted, the second has an image that is not there, and the third is never
-/// reached.
-async fn fails(scene: &Scene) -> Result<()> {
+/// Of three applications the first is restarted, new pods of the second fail, and the third is never reached.
+async fn fails(scene: &Scene, failure: Failure) -> Result<()> {
+    let Failure {
+        deadline,
+        container,
+        said,
+    } = failure;
     let (first, last) = (scene.app("a-first", 1).await?, scene.app("z-last", 1).await?);
     let broken = ConsumerOptions::of(&scene.stage.postgres)
         .named("broken")
         .replicas(1)
-        .patch(json!({"spec": {"progressDeadlineSeconds": 5}}));
+        .patch(json!({"spec": {"progressDeadlineSeconds": deadline}}));
     let broken = scene.stage.namespace.consumer(broken).await?;
     let deployments: Api<Deployment> = scene.stage.namespace.api();
-    let image =
-        json!({"spec": {"template": {"spec": {"containers": [{"name": "broken", "image": "gone:1"}]}}}});
+    let template = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
     deployments
-        .patch("broken", &PatchParams::default(), &Patch::Strategic(image))
+        .patch("broken", &PatchParams::default(), &Patch::Strategic(template))
         .await?;
     eventually("the rollout that cannot end", LIMIT, async || {
         Ok((scene.revision("broken").await? == 2).then_some(()))
@@ -76,7 +108,7 @@ async fn fails(scene: &Scene) -> Result<()> {
     let ended = rolled_back(scene, 2).await?;
     let reason = ended.reason.unwrap_or_default();
     ensure!(
-        ended.trigger == "RollBack" && reason.starts_with("deployment/broken: "),
+        ended.trigger == "RollBack" && reason.starts_with("deployment/broken: ") && reason.contains(said),
         "rolled back for another reason: {} {reason}",
         ended.trigger
     );

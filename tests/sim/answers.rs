@@ -15,7 +15,8 @@ use super::data::{
     Cluster, Content, Credential, Guards, JournalSecret, Mark, MarkBy, Object, Pod, State, Streak, UID,
     USERS, millis, time, user_index,
 };
-use super::reloader::{delivered_again, proves, restarter};
+use super::reader::{READER, doors};
+use super::reloader::{delivered_again, proves, restarter, returned};
 use super::start::object;
 
 /// What one turn has loaded: the materials that its writes are made of.
@@ -127,6 +128,10 @@ pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query)
             }
             Seen::Pending(login)
         }
+        Query::Endpoints => {
+            let (_, credential) = view.pending().ok_or_else(no_rotation)?;
+            Seen::Endpoints(doors(state, credential))
+        }
         Query::Previous => {
             let (_, previous) = view.retiring().ok_or_else(no_rotation)?;
             Seen::Previous(match previous {
@@ -166,7 +171,7 @@ fn no_rotation() -> Error {
     Error::Unusable("the journal that was loaded holds no rotation".into())
 }
 
-fn unreachable() -> Finding {
+pub fn unreachable() -> Finding {
     Finding {
         blocks: true,
         reason: "DatabaseUnreachable",
@@ -272,6 +277,10 @@ fn preflight(state: &State, cluster: &Cluster) -> Preflight {
             ACTIVE_LOGIN_FAILED,
             "the credential in the application Secret does not log in",
         ),
+        (Some(_), Some(credential)) if !state.database.works(credential) => blocker(
+            "EndpointLoginFailed",
+            "the credential in the application Secret does not work at the replica",
+        ),
         (Some(_), Some(_)) => Vec::new(),
     };
     Preflight {
@@ -371,6 +380,7 @@ fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
     let mark = restart_mark(state.guards, number, delivered);
     let spared = spared_before(view.journal.as_ref());
     let proves = proves(cluster, view.journal.as_ref());
+    let returned = returned(cluster, view.journal.as_ref());
     let again = delivered_again(cluster, view.journal.as_ref());
     cluster
         .workloads
@@ -378,12 +388,17 @@ fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
         .map(|workload| {
             let is_old = |pod: &&Pod| is_old(pod, mark, delivered, spared, proves);
             let old = workload.pods.iter().filter(is_old).count();
+            let back = |reloaded| returned.is_some() && reloaded == returned;
+            let mut left_over = workload.pods.iter().filter(is_old);
+            let left_over = back(workload.reloaded) && left_over.any(|pod| back(pod.reloaded));
             let stuck = |pod: &Pod| !pod.ready && !pod.terminating && !is_old(&pod);
             Consumer {
                 reference: reference(workload.name),
                 uid: format!("uid-{}", workload.name),
-                marked: workload.mark == Some(mark) || (proves.is_some() && workload.reloaded == proves),
-                restarter: restarter(cluster, workload.left, again),
+                marked: workload.mark == Some(mark)
+                    || (proves.is_some() && workload.reloaded == proves)
+                    || (back(workload.reloaded) && !left_over),
+                restarter: restarter(cluster, workload.left, again || left_over),
                 reverted: (workload.mark != Some(mark) && workload.taken_back == Some(mark))
                     || (proves.is_some() && workload.reloaded != proves && workload.undone == proves),
                 old_pods: (0..old).map(|i| format!("{}-{i}", workload.name)).collect(),
@@ -412,14 +427,24 @@ fn sessions(state: &mut State, number: u64, user: usize) -> Sessions {
     let count = session_count(state, user);
     if count > 0 {
         state.controller.streak = None;
-        let laggard = Laggard {
+        let reports = report_count(state, user);
+        let at_primary = Laggard {
             application_name: "app".into(),
             client_address: "10.0.0.1".into(),
             pod: String::new(),
-            count: u32::try_from(count).unwrap(),
+            endpoint: None,
+            count: u32::try_from(count - reports).unwrap(),
+        };
+        let at_reader = Laggard {
+            endpoint: Some(READER.into()),
+            count: u32::try_from(reports).unwrap(),
+            ..at_primary.clone()
         };
         return Sessions::Counted {
-            laggards: vec![laggard],
+            laggards: [at_primary, at_reader]
+                .into_iter()
+                .filter(|laggard| laggard.count > 0)
+                .collect(),
             quiet: None,
         };
     }
@@ -457,7 +482,13 @@ pub fn session_count(state: &State, user: usize) -> usize {
         .database
         .outsider
         .filter(|o| o.session && o.credential.user == user);
-    of_pods + usize::from(outsider.is_some())
+    of_pods + usize::from(outsider.is_some()) + report_count(state, user)
+}
+
+/// How many of them are at the replica.
+pub fn report_count(state: &State, user: usize) -> usize {
+    let report = state.database.reader.and_then(|reader| reader.report);
+    usize::from(report.is_some_and(|credential| credential.user == user))
 }
 
 /// When a rotation that was loaded began.

@@ -136,13 +136,15 @@ fn everything_happens(state: &mut State, moves: &mut Vec<Move>) -> Result<(), Br
         let comes = state.cluster.source.as_ref().is_some_and(|source| source.asked)
             || state.cluster.secret.is_none();
         let next = lives(state).into_iter().find(|life| match life {
-            Life::Spawn { .. } | Life::SyncLate => false,
+            Life::Spawn { .. } | Life::SyncLate | Life::Abort => false,
             Life::Sync => comes,
             Life::Replace { .. }
             | Life::Gone { .. }
             | Life::Relogin { .. }
             | Life::Land(_)
             | Life::Reload
+            | Life::Replay
+            | Life::EndReport
             | Life::Finalize => true,
         });
         let Some(life) = next else { return Ok(()) };
@@ -176,9 +178,12 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
         everybody(state)?;
         return Ok(Some(Meddle::Resume));
     }
-    // Whoever took a restart back is told that any other will do.
+    // Whoever took a restart back is told that any other will do. In a roll-back a mark of Reloader's proves none.
+    let kept = state.cluster.journal.as_ref().and_then(|kept| kept.journal());
+    let rotation = kept.and_then(|journal| journal.rotation.as_ref());
+    let undoes = rotation.is_some_and(|rotation| rotation.undoes.is_some());
     let taken_back = |w: &super::data::Workload| {
-        w.mark.is_none() && w.reloaded.is_none() && (w.taken_back.is_some() || w.undone.is_some())
+        w.mark.is_none() && (w.reloaded.is_none() || undoes) && (w.taken_back.is_some() || w.undone.is_some())
     };
     if matches!(reason, "WaitingForRollout" | "RolloutOverdue")
         && let Some(workload) = state.cluster.workloads.iter().position(taken_back)

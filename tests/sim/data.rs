@@ -49,7 +49,7 @@ pub struct State {
     pub controller: Controller,
     /// The cluster before the last write and before the one before it, for reads from an old API server.
     pub recent: Vec<Arc<Cluster>>,
-    /// Whether somebody may give a rotation up.
+    /// Whether somebody may give the rotation up.
     pub abortable: bool,
     pub ledger: Ledger,
     pub guards: Guards,
@@ -227,6 +227,8 @@ pub struct Database {
     pub primary: [Role; 2],
     /// What a promotion would bring: the roles as they were when the present turn began.
     pub replica: [Role; 2],
+    /// From which applications read.
+    pub reader: Option<Reader>,
     /// A client that nobody manages.
     pub outsider: Option<Outsider>,
 }
@@ -235,6 +237,15 @@ pub struct Database {
 pub struct Role {
     pub verifier: Id,
     pub login: bool,
+}
+
+/// A replica that applications use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reader {
+    /// What it has replayed.
+    pub roles: [Role; 2],
+    /// Whose report runs there, and ends some time.
+    pub report: Option<Credential>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

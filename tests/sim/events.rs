@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::answers::session_count;
-use super::data::{Content, Credential, Pod, Role, Source, State, Version, Workload};
+use super::answers::{report_count, session_count};
+use super::data::{Content, Credential, Pod, Reader, Role, Source, State, Version, Workload};
 use super::reloader::{is_busy, once, reload, turn};
 use super::rules::{Broken, everybody_logs_in, excuse, one_pending, working};
 use super::start::{FIRST, NEVER};
@@ -38,8 +38,14 @@ pub enum Life {
     SyncLate,
     /// Reloader deals with a change of the Secret.
     Reload,
+    /// The replica replays what the primary has written.
+    Replay,
+    /// The report there ends.
+    EndReport,
     /// The finalizer is taken off a deleted policy; its journal goes with it.
     Finalize,
+    /// Somebody gives the running rotation up.
+    Abort,
 }
 
 /// The ten kinds of fault.
@@ -77,7 +83,6 @@ pub enum Meddle {
     Resume,
     RotateNow,
     ForgetRotateNow,
-    Abort,
     SwapUsers,
     BreakSpec,
     MendSpec,
@@ -173,6 +178,16 @@ pub fn lives(state: &State) -> Vec<Life> {
     if is_busy(state) {
         lives.push(Life::Reload);
     }
+    if state.database.is_late() {
+        lives.push(Life::Replay);
+    }
+    if state
+        .database
+        .reader
+        .is_some_and(|reader| reader.report.is_some())
+    {
+        lives.push(Life::EndReport);
+    }
     if state
         .cluster
         .policy
@@ -180,6 +195,10 @@ pub fn lives(state: &State) -> Vec<Life> {
         .is_some_and(|policy| policy.deleting)
     {
         lives.push(Life::Finalize);
+    }
+    let asked = state.cluster.policy.as_ref().map(|policy| policy.abort.is_some());
+    if state.abortable && asked == Some(false) && rotating(state) {
+        lives.push(Life::Abort);
     }
     lives
 }
@@ -301,11 +320,23 @@ fn happen(state: &mut State, life: Life) -> bool {
         Life::Sync => sync(state, false),
         Life::SyncLate => sync(state, true),
         Life::Reload => reload(state),
+        Life::Replay => {
+            let written = state.database.primary;
+            read(state, |reader| reader.roles = written);
+        }
+        Life::EndReport => read(state, |reader| reader.report = None),
         Life::Finalize => {
             state.about_to_change();
             state.cluster.policy = None;
             state.cluster.journal = None;
             state.controller.wake = None;
+        }
+        Life::Abort => {
+            state.about_to_change_policy();
+            if let Some(policy) = &mut state.cluster.policy {
+                policy.abort = Some(1);
+            }
+            state.controller.wake = Some(state.now);
         }
     }
     false
@@ -363,9 +394,6 @@ pub fn meddles(state: &State) -> Vec<Meddle> {
         }
         if policy.rotate_now.is_some() {
             meddles.push(Meddle::ForgetRotateNow);
-        }
-        if state.abortable && policy.abort.is_none() {
-            meddles.push(Meddle::Abort);
         }
     }
     if state.cluster.journal.is_some() {
@@ -457,13 +485,6 @@ fn apply(state: &mut State, what: Meddle) -> bool {
         Meddle::MendSpec => edit(state, |spec| spec.schedule = None),
         Meddle::RotateNow => annotate(state, |n| Some(n.unwrap_or(0) + 1)),
         Meddle::ForgetRotateNow => annotate(state, |_| None),
-        Meddle::Abort => {
-            state.about_to_change_policy();
-            if let Some(policy) = &mut state.cluster.policy {
-                policy.abort = Some(policy.abort.unwrap_or(0) + 1);
-            }
-            true
-        }
         Meddle::MendPods => {
             state.about_to_change();
             for workload in &mut state.cluster.workloads {
@@ -560,6 +581,9 @@ fn apply(state: &mut State, what: Meddle) -> bool {
                 state.ledger.meddled = true;
             }
             state.database.primary = state.database.replica;
+            // It follows the new one, from where that stands.
+            let promoted = state.database.primary;
+            read(state, |reader| reader.roles = promoted);
             drop_sessions(state);
             false
         }
@@ -612,6 +636,12 @@ fn apply(state: &mut State, what: Meddle) -> bool {
     }
 }
 
+fn read(state: &mut State, change: impl FnOnce(&mut Reader)) {
+    if let Some(reader) = &mut state.database.reader {
+        change(reader);
+    }
+}
+
 fn source(state: &mut State, change: impl FnOnce(&mut Source)) -> bool {
     state.about_to_change();
     if let Some(source) = &mut state.cluster.source {
@@ -650,7 +680,7 @@ fn drop_sessions(state: &mut State) {
     if let Some(outsider) = &mut state.database.outsider {
         outsider.session = false;
     }
-    debug_assert_eq!(session_count(state, 0), 0);
+    debug_assert_eq!(session_count(state, 0), report_count(state, 0));
     if state.database.up {
         reconnect(state);
     }

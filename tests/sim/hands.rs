@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tandem::api::RotationPolicy;
 use tandem::controller::turn::{Mind, Next, turn};
 use tandem::effects::{Error, Fresh, Outcome, Seen, World};
+use tandem::machine::endpoints::Door;
 use tandem::machine::facts::{Finding, Login, Previous, Refused};
 use tandem::machine::project::Projection;
 use tandem::machine::step::Entry;
@@ -46,6 +47,8 @@ pub struct Turn {
     pub view: View,
     /// What was seen to log in since the last write.
     pub proven: BTreeSet<Credential>,
+    /// The same at every other endpoint.
+    pub proven_everywhere: BTreeSet<Credential>,
     /// The old password was seen to be refused since the last write.
     pub refused: bool,
     /// The old password was seen to log in since the last write.
@@ -359,7 +362,7 @@ impl<M: Mind> World for Hands<'_, M> {
             Query::Consumers => {
                 self.shown(|now, old| now.workloads == old.workloads && now.reloader == old.reloader)
             }
-            Query::Pending | Query::Previous | Query::Room | Query::Sessions => {
+            Query::Pending | Query::Endpoints | Query::Previous | Query::Room | Query::Sessions => {
                 self.arrive(Point::Probe);
                 Arc::new(self.state.cluster.clone())
             }
@@ -369,6 +372,11 @@ impl<M: Mind> World for Hands<'_, M> {
             Seen::Pending(Login::Accepted(_)) => {
                 self.turn
                     .proven
+                    .extend(self.turn.view.pending().map(|(_, credential)| credential));
+            }
+            Seen::Endpoints(endpoints) if endpoints.iter().all(|seen| seen.door == Door::Open) => {
+                self.turn
+                    .proven_everywhere
                     .extend(self.turn.view.pending().map(|(_, credential)| credential));
             }
             Seen::Previous(Previous::Refused | Previous::Unknown) => self.turn.refused = true,
@@ -404,6 +412,7 @@ impl<M: Mind> World for Hands<'_, M> {
         self.send(write, fault).await?;
         self.writes.push(action.label());
         self.turn.proven.clear();
+        self.turn.proven_everywhere.clear();
         self.turn.refused = false;
         self.turn.way_back = false;
         self.turn.terminated |= matches!(action, Action::Terminate { .. });

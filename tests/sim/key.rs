@@ -9,7 +9,7 @@ use tandem::machine::Journal;
 
 use super::answers::{is_old, landed, restart_mark, spared_before};
 use super::data::{Cluster, Credential, Id, JournalSecret, Mark, Source, State, Write, millis};
-use super::reloader::{GRACE, Reloader, proves};
+use super::reloader::{GRACE, Reloader, proves, returned};
 
 /// Two worlds with the same key go on in the same way. `memory` includes what old reads would show, which matters
 /// only while a fault can still strike.
@@ -92,6 +92,13 @@ impl Canon {
             self.id(Some(role.verifier));
             self.put(role.login);
         }
+        if let Some(reader) = database.reader {
+            for role in reader.roles {
+                self.id(Some(role.verifier));
+                self.put(role.login);
+            }
+            self.put(reader.report.is_some());
+        }
         if let Some(outsider) = database.outsider {
             self.credential(outsider.credential);
             self.put((outsider.session, outsider.stubborn));
@@ -143,6 +150,7 @@ impl Canon {
         }
         let proves = proves(cluster, cluster.journal.as_ref());
         self.put(proves.is_some());
+        self.put(returned(cluster, cluster.journal.as_ref()).is_some());
         for workload in &cluster.workloads {
             self.mark(workload.mark);
             self.reloaded(workload.reloaded);

@@ -37,6 +37,7 @@ pub mod hands;
 pub mod happy;
 pub mod key;
 pub mod mutants;
+pub mod reader;
 pub mod reloader;
 pub mod roll_back_mutants;
 pub mod rules;

@@ -73,7 +73,8 @@ pub const MUTANTS: [Mutant; 19] = [
     },
     Mutant {
         name: "restarts before the flip",
-        breaks: "S5",
+        // With nothing delivered the effects refuse to restart anybody, so it stands still.
+        breaks: "L",
         think: restart_first,
     },
     Mutant {

@@ -38,19 +38,65 @@ pub fn beside_reloader() -> State {
     state
 }
 
+/// One Deployment, which was restarted by Reloader the last time; another of its pods may come.
+pub fn after_reloader() -> State {
+    let mut web = workload("web", true);
+    web.left = true;
+    web.elastic = true;
+    let mut state = start(&spec(&json!({})), vec![web]);
+    let there = state.cluster.secret.map(|secret| secret.credential);
+    let web = &mut state.cluster.workloads[0];
+    web.reloaded = there;
+    web.pods[0].reloaded = there;
+    state.cluster.reloader = Some(Reloader {
+        up: true,
+        queue: Vec::new(),
+    });
+    state
+}
+
+/// What Reloader's mark for the Secret's present content proves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    /// Nothing: it was not delivered, or delivered before, and something else came between.
+    Nothing,
+    /// That it was made after the delivery.
+    Proof,
+    /// The same, unless it is from before the rotation that is taken back.
+    PerhapsOld,
+}
+
+fn worth(cluster: &Cluster, kept: Option<&JournalSecret>) -> Worth {
+    let judged = || {
+        let landed: Landed = landed(cluster, kept)?;
+        let rotation = kept?.journal()?.rotation.as_ref()?;
+        let first = rotation.first.as_deref() == Some(&landed.id.to_string());
+        (first && cluster.reloader.is_some()).then_some(match rotation.undoes {
+            Some(_) => Worth::PerhapsOld,
+            None => Worth::Proof,
+        })
+    };
+    judged().unwrap_or(Worth::Nothing)
+}
+
 /// The content of which Reloader's mark proves something: what the Secret carries, when that was delivered for the first
 /// time.
 pub fn proves(cluster: &Cluster, kept: Option<&JournalSecret>) -> Option<Credential> {
-    let landed: Landed = landed(cluster, kept)?;
-    let rotation = kept?.journal()?.rotation.as_ref()?;
-    let first = rotation.first.as_deref() == Some(&landed.id.to_string());
-    cluster.reloader.as_ref().filter(|_| first)?;
-    cluster.secret.map(|secret| secret.credential)
+    let secret = cluster.secret.filter(|_| worth(cluster, kept) == Worth::Proof);
+    secret.map(|secret| secret.credential)
+}
+
+/// The same of what a roll-back delivers, where a mark may be from before.
+pub fn returned(cluster: &Cluster, kept: Option<&JournalSecret>) -> Option<Credential> {
+    let secret = cluster
+        .secret
+        .filter(|_| worth(cluster, kept) == Worth::PerhapsOld);
+    secret.map(|secret| secret.credential)
 }
 
 /// Whether what the Secret carries was delivered before, and something else came between.
 pub fn delivered_again(cluster: &Cluster, kept: Option<&JournalSecret>) -> bool {
-    landed(cluster, kept).is_some() && cluster.reloader.is_some() && proves(cluster, kept).is_none()
+    landed(cluster, kept).is_some() && cluster.reloader.is_some() && worth(cluster, kept) == Worth::Nothing
 }
 
 /// Who restarts a workload.
@@ -96,9 +142,11 @@ pub fn reload(state: &mut State) {
 pub fn mark(state: &mut State, index: usize, credential: Credential) {
     if state.cluster.workloads[index].reloaded != Some(credential) {
         state.about_to_change();
+        let current = state.cluster.secret.map(|secret| secret.credential);
         let workload = &mut state.cluster.workloads[index];
         workload.reloaded = Some(credential);
-        workload.turned += 1;
+        // For a change that is over already it is Reloader's own lateness.
+        workload.turned += u8::from(current == Some(credential));
     }
 }
 
@@ -112,18 +160,20 @@ pub fn turn(state: &mut State, up: bool) {
 }
 
 /// S10: nobody is rolled out twice for one delivery. After a recovery nobody knows what had been restarted; and when a
-/// delivery had to be made again, Reloader may still be busy with the one before.
+/// delivery had to be made again, or is taken back, Reloader may still be busy with the one before.
 pub fn once(state: &State) -> Option<Broken> {
     state.cluster.reloader.as_ref()?;
     let kept = state.cluster.journal.as_ref();
     let journal = kept?.journal()?;
-    let recovered = journal.rotation.as_ref()?.trigger == Trigger::Recovery;
+    let rotation = journal.rotation.as_ref()?;
+    let recovered = rotation.trigger == Trigger::Recovery;
     let twice = state
         .cluster
         .workloads
         .iter()
         .find(|workload| workload.turned > 1)?;
-    (!recovered && !delivered_again(&state.cluster, kept) && !state.ledger.meddled)
+    let busy = delivered_again(&state.cluster, kept) || rotation.undoes.is_some();
+    (!recovered && !busy && !state.ledger.meddled)
         .then(|| format!("S10: {} is rolled out twice for one delivery", twice.name))
 }
 

@@ -8,7 +8,7 @@ use tandem::machine::Phase;
 use tandem::machine::QUIET_POLLS;
 use tandem::policy::RotateMode;
 
-use super::answers::session_count;
+use super::answers::{View, session_count};
 use super::data::{Credential, Source, State, Write, user_index};
 use super::hands::Turn;
 
@@ -38,7 +38,7 @@ pub fn told(state: &State) -> BTreeSet<Credential> {
 fn failing(state: &State) -> BTreeSet<Credential> {
     told(state)
         .into_iter()
-        .filter(|credential| !state.database.logs_in(*credential))
+        .filter(|credential| !state.database.works(*credential))
         .collect()
 }
 
@@ -46,7 +46,7 @@ fn failing(state: &State) -> BTreeSet<Credential> {
 pub fn working(state: &State) -> BTreeSet<Credential> {
     let mut working = told(state);
     working.extend(&state.ledger.proven);
-    working.retain(|credential| state.database.logs_in(*credential));
+    working.retain(|credential| state.database.works(*credential));
     working
 }
 
@@ -58,7 +58,7 @@ pub fn excuse(state: &mut State, worked: &BTreeSet<Credential>) {
     broken.extend(
         worked
             .iter()
-            .filter(|credential| !state.database.logs_in(**credential)),
+            .filter(|credential| !state.database.works(**credential)),
     );
     broken.append(&mut doomed(state));
     state.ledger.excused.append(&mut broken);
@@ -130,7 +130,7 @@ pub fn everybody_logs_in(state: &mut State) -> Option<Broken> {
     state
         .ledger
         .excused
-        .retain(|credential| !database.logs_in(*credential) || doomed.contains(credential));
+        .retain(|credential| !database.works(*credential) || doomed.contains(credential));
     let ledger = &state.ledger;
     let broken = failing
         .iter()
@@ -184,8 +184,9 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
         } => retire(state, turn, *user),
         Write::Secret { credential, .. }
         | Write::Propose { credential, .. }
-        | Write::Promote { credential, .. } => (!turn.proven.contains(credential))
-            .then(|| "S5: the source of truth is to name an unproven credential".into()),
+        | Write::Promote { credential, .. } => (!turn.proven.contains(credential)
+            || !(view.carried || puts_back(view) || everywhere(state, turn, *credential)))
+        .then(|| "S5: the source of truth is to name an unproven credential".into()),
         Write::Sync { .. } => (!view.flipped)
             .then(|| "S5: a sync is asked for before the store names the new credential".into()),
         Write::Restart { .. } | Write::StandIn { .. } if !view.carried => {
@@ -196,6 +197,18 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
             .contains(&state.cluster.workloads[*workload].name)
             .then(|| "S9: a restart that somebody took back is made again".into()),
     }
+}
+
+/// Whether it is a roll-back, which puts back what has worked everywhere.
+fn puts_back(view: &View) -> bool {
+    let kept = view.journal.as_ref().and_then(|kept| kept.journal());
+    kept.and_then(|journal| journal.rotation.as_ref())
+        .is_some_and(|rotation| rotation.undoes.is_some())
+}
+
+/// Whether the credential was seen to work at the replica, where there is one.
+fn everywhere(state: &State, turn: &Turn, credential: Credential) -> bool {
+    state.database.reader.is_none() || turn.proven_everywhere.contains(&credential)
 }
 
 fn retire(state: &State, turn: &Turn, user: usize) -> Option<Broken> {
@@ -209,6 +222,11 @@ fn retire(state: &State, turn: &Turn, user: usize) -> Option<Broken> {
     let rotation = turn.view.journal.as_ref()?.journal()?.rotation.as_ref()?;
     if rotation.mode == RotateMode::Immediate {
         return None;
+    }
+    if !everywhere(state, turn, pending) {
+        return Some(
+            "S1: one user is to be retired before the other was proven at the replica once more".into(),
+        );
     }
     let spec = &rotation.spec;
     if spec.restart.mode != RestartMode::None && pods_hold(state, user) {
@@ -269,7 +287,7 @@ pub fn claims(state: &State, status: &RotationPolicyStatus) -> Option<Broken> {
             .iter()
             .any(|c| c.type_ == name && c.status == "True")
     };
-    let works = secret.is_some_and(|secret| state.database.logs_in(secret.credential));
+    let works = secret.is_some_and(|secret| state.database.works(secret.credential));
     if holds(condition::READY) && (!works || journal.is_some_and(|journal| journal.rotation.is_some())) {
         return lie("Ready");
     }
@@ -302,7 +320,7 @@ pub fn claims(state: &State, status: &RotationPolicyStatus) -> Option<Broken> {
     };
     let retiring = user_index(running.retiring.as_str());
     let old_pods = pods_hold(state, retiring);
-    if phase == Phase::Verified && !state.database.logs_in(pending) {
+    if phase == Phase::Verified && !state.database.works(pending) {
         return lie("that the standby logs in");
     }
     let stored = state.cluster.source.as_ref().map(Source::told);

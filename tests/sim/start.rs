@@ -15,7 +15,8 @@ use super::data::{
     AppSecret, Cluster, Content, Controller, Credential, Database, EPOCH, Guards, JournalSecret, Ledger,
     Object, Outsider, Pod, Role, Source, State, UID, Version, Workload, time,
 };
-use super::reloader::beside_reloader;
+use super::reader::reading;
+use super::reloader::{after_reloader, beside_reloader};
 
 /// The first password of each user.
 pub const FIRST: [Credential; 2] = [
@@ -29,7 +30,11 @@ pub const NEVER: &str = "whenever you like";
 pub fn fresh() -> State {
     let mut web = workload("web", true);
     web.graceful = true;
-    let mut state = start(&spec(&json!({})), vec![web]);
+    start(&spec(&json!({})), vec![web])
+}
+
+/// Somebody gives the rotation up at any time. That is no fault, so every write of the way back meets every fault.
+fn given_up(mut state: State) -> State {
     state.abortable = true;
     state
 }
@@ -54,7 +59,11 @@ pub fn starts() -> Vec<(&'static str, State)> {
         ("a rollout that fails, and is mended", failing("Hold")),
         ("through a store", through_a_store()),
         ("a password that has leaked", leaked()),
+        ("reading at a replica", reading()),
         ("beside Reloader", beside_reloader()),
+        ("given up", given_up(fresh())),
+        ("given up through a store", given_up(through_a_store())),
+        ("given up beside Reloader", given_up(after_reloader())),
     ]
 }
 
@@ -113,7 +122,6 @@ pub fn through_a_store() -> State {
         "awsSecretsManager": {"secretId": "app/db", "region": "eu-central-1"},
     }}});
     let mut state = start(&spec(&delivery), vec![web]);
-    state.abortable = true;
     state.cluster.source = Some(Source {
         up: true,
         versions: vec![Version {
@@ -192,6 +200,7 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
         timeline: 1,
         primary,
         replica: primary,
+        reader: None,
         outsider: None,
     };
     let policy = Object {

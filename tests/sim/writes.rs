@@ -195,10 +195,12 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 return Made::send(Write::StandIn { workload, credential });
             }
             let number = view.pending().map_or(0, |(number, _)| number);
+            // Gone since it was looked at: it will be delivered again, and a restart before that would be one too many.
             let delivered = landed(&state.cluster, view.journal.as_ref());
+            let delivered = delivered.ok_or_else(|| conflict("Secret"))?;
             Made::send(Write::Restart {
                 workload,
-                mark: restart_mark(state.guards, number, delivered),
+                mark: restart_mark(state.guards, number, Some(delivered)),
             })
         }
         Action::Terminate { user } => {

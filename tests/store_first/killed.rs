@@ -27,7 +27,7 @@ fn fm01_to_fm08_killed_before_and_after_each_write_it_makes_one_version_and_nobo
             ..Setup::default()
         };
         let place = Place::new(&lab, "killed", setup).await?;
-        let app = place.app("app", 2).await?;
+        let app = place.app("app", 1).await?;
         let mut rotations = 0;
         for (number, write) in writes() {
             for when in ["before", "after"] {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{ContainerStateRunning, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Cluster;
@@ -90,7 +90,9 @@ impl Workloads {
     }
 
     /// The same in a roll-back: a pod that was created before the rotation which is taken back began holds the
-    /// credential that is put back, and counts as new.
+    /// credential that is put back, and counts as new. Not so when a container of it has started since: that one has
+    /// read the Secret anew. When it started is told by the node's clock; a rotation takes seconds from its beginning to
+    /// the delivery, and nodes are expected to agree to that.
     #[must_use]
     pub fn judge_sparing(
         &self,
@@ -114,7 +116,7 @@ impl Workloads {
                 .is_some_and(|(created, delivered)| created > delivered);
             let spared = created
                 .zip(spared_before)
-                .is_some_and(|(created, began)| created < began);
+                .is_some_and(|(created, began)| created < began && !has_started_since(pod, began));
             younger || spared || marked(Some(&pod.metadata), pod.spec.as_ref())
         })
         .into_iter()
@@ -122,14 +124,25 @@ impl Workloads {
             let workload = group.owner.workload;
             let template = workload.map(Workload::template);
             let failing = failing(&reference, workload, &group.new);
+            let returned = template.is_some_and(|template| {
+                self.reloading
+                    .may_mark(template.metadata.as_ref(), template.spec.as_ref())
+            });
+            // Where the rotation that is taken back did not get so far, Reloader's mark is there from before. Pods that
+            // started meanwhile carry it too; Reloader sees nothing to do, and leaves them.
+            let is_left_over = |pod: &&Pod| self.reloading.may_mark(Some(&pod.metadata), pod.spec.as_ref());
+            let left_over = returned && group.old.iter().any(is_left_over);
             Consumer {
                 uid: group.owner.uid.clone(),
                 marked: template
                     .is_some_and(|template| marked(template.metadata.as_ref(), template.spec.as_ref()))
+                    || (returned && !left_over)
                     || matches!(workload, Some(Workload::Rollout(rollout)) if rollout.is_restarted(delivered_at))
                     || workload.is_some_and(|workload| self.reloading.is_overwritten(workload, delivered_at)),
                 reverted: false,
-                restarter: workload.map_or(Restarter::Tandem, |workload| self.reloading.restarter(workload)),
+                restarter: workload
+                    .filter(|_| !left_over)
+                    .map_or(Restarter::Tandem, |workload| self.reloading.restarter(workload)),
                 old_pods: group
                     .old
                     .iter()
@@ -320,19 +333,28 @@ fn is_target(target: &Target, workload: Workload<'_>) -> bool {
 fn is_alive(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return true };
     let finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-    let all = [
+    !finished || running(status).next().is_some()
+}
+
+/// Whether a process of the pod was started at that time or later.
+fn has_started_since(pod: &Pod, time: Timestamp) -> bool {
+    let started = |running: &ContainerStateRunning| running.started_at.as_ref().map(|at| at.0);
+    pod.status
+        .iter()
+        .flat_map(running)
+        .any(|running| started(running).is_none_or(|at| at >= time))
+}
+
+/// The processes of a pod that run.
+fn running(status: &PodStatus) -> impl Iterator<Item = &ContainerStateRunning> {
+    [
         &status.init_container_statuses,
         &status.container_statuses,
         &status.ephemeral_container_statuses,
-    ];
-    let running = all.into_iter().flat_map(|list| list.iter().flatten());
-    !finished
-        || running.into_iter().any(|container| {
-            container
-                .state
-                .as_ref()
-                .is_some_and(|state| state.running.is_some())
-        })
+    ]
+    .into_iter()
+    .flat_map(|list| list.iter().flatten())
+    .filter_map(|container| container.state.as_ref()?.running.as_ref())
 }
 
 /// Whether the pod's own condition says that it is ready, and it is to stay.

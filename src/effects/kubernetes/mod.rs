@@ -78,7 +78,7 @@ impl Cluster {
     }
 
     /// An object of this namespace, as messages name it.
-    fn named(&self, kind: &str, name: &str) -> String {
+    pub(super) fn named(&self, kind: &str, name: &str) -> String {
         format!("{kind} {}/{name}", self.namespace)
     }
 }

@@ -30,14 +30,15 @@ pub struct ClientCertificate {
 }
 
 impl Cluster {
-    /// The administrator's credential; a finding when it is not where the policy says. Who shows a certificate need not
-    /// have a password.
+    /// The login of the administrator or of a console, as `whose` says in messages; a finding when it is not where the
+    /// policy says. Who shows a certificate need not have a password.
     ///
     /// # Errors
     /// When the API server could not be asked, or does not allow it.
     pub async fn administrator(
         &self,
         keys: &SecretKeyPair,
+        whose: &str,
         certified: bool,
     ) -> Result<Result<Administrator, Finding>, Error> {
         let secret: Option<Secret> = self.get(keys.secret.as_str()).await?;
@@ -45,7 +46,7 @@ impl Cluster {
             finding(
                 "AdminSecretUnusable",
                 format!(
-                    "{} with the administrator's credential {problem}. Mend it with: printf %s \"$PASSWORD\" | kubectl -n {} create secret generic {} --from-literal={}=ADMIN --from-file={}=/dev/stdin --dry-run=client -o yaml | kubectl apply -f -",
+                    "{} with the login of {whose} {problem}. Mend it with: printf %s \"$PASSWORD\" | kubectl -n {} create secret generic {} --from-literal={}=ADMIN --from-file={}=/dev/stdin --dry-run=client -o yaml | kubectl apply -f -",
                     self.named("Secret", keys.secret.as_str()),
                     self.namespace,
                     keys.secret,
@@ -117,11 +118,11 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server could not be asked, or does not allow it.
-    pub async fn authority(&self, policy: &Policy) -> Result<Result<Option<Vec<u8>>, Finding>, Error> {
+    pub async fn authority(&self, tls: &Tls) -> Result<Result<Option<Vec<u8>>, Finding>, Error> {
         let Tls::VerifyFull(Trust {
             authority: Some(source),
             ..
-        }) = &policy.database.tls
+        }) = tls
         else {
             return Ok(Ok(None));
         };

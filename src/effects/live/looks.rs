@@ -5,14 +5,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Live;
+use super::endpoints::sessions_at;
 use crate::api;
 use crate::effects::kubernetes::reloader::Content;
 use crate::effects::kubernetes::secret::AppSecret;
-use crate::effects::postgres::{self, Credential, Server, Shown, Wanted};
+use crate::effects::postgres::{self, Compared, Credential, Server, Shown, Wanted};
 use crate::effects::store::{Document, Store as _, rotation_of};
 use crate::effects::{Error, World as _, neighbours};
 use crate::machine::facts::{
-    Consumer, Finding, Login, OperatorSeen, Preflight, Previous, Room, SecretSeen, Sessions, StoreSeen,
+    Consumer, Finding, Laggard, Login, OperatorSeen, Preflight, Previous, Room, SecretSeen, Sessions,
+    StoreSeen,
 };
 use crate::machine::journal::Landing;
 use crate::machine::poll_interval;
@@ -73,7 +75,7 @@ impl Live<'_> {
 
     /// The server, or why it cannot even be tried.
     async fn server(&self, policy: &Policy) -> Result<Result<Server, Finding>, Error> {
-        let ca = match self.cluster.authority(policy).await? {
+        let ca = match self.cluster.authority(&policy.database.tls).await? {
             Ok(ca) => ca,
             Err(finding) => return Ok(Err(finding)),
         };
@@ -100,7 +102,9 @@ impl Live<'_> {
         let admin = match &policy.database.admin {
             Admin::Secret(keys) => {
                 let certified = policy.database.admin_certificate.is_some();
-                self.cluster.administrator(keys, certified).await?
+                self.cluster
+                    .administrator(keys, "the administrator", certified)
+                    .await?
             }
             Admin::Stored(source) => self.hands.stores.administrator(source).await?,
         };
@@ -148,6 +152,13 @@ impl Live<'_> {
                 let (found, server_identity) =
                     postgres::preflight(&server, &admin, Wanted::by(policy, credential.as_ref())).await;
                 findings.extend(found);
+                // Where the primary itself could not be asked, its replicas have nothing to be compared with.
+                if server_identity.is_some() {
+                    let endpoints = self
+                        .endpoint_findings(policy, (&server, &admin), credential.as_ref())
+                        .await?;
+                    findings.extend(endpoints);
+                }
                 identity = server_identity;
             }
         }
@@ -207,14 +218,40 @@ impl Live<'_> {
             Err(finding) => return Ok(Login::Refused(finding)),
         };
         let database = &policy.database;
-        Ok(postgres::login(
+        let login = postgres::login(
             &server,
             &credential,
             database.effective_role.as_ref(),
             database.smoke_query.as_deref(),
             Some(&admin),
         )
-        .await)
+        .await;
+        if !matches!(login, Login::Accepted(_)) || !self.serves(policy, &rotation.retiring) {
+            return Ok(login);
+        }
+        // What came between them since preflight holds the flip, as long as it can still be held.
+        let compared = Compared {
+            pair: &policy.pair,
+            active: Some(&rotation.retiring),
+            effective_role: database.effective_role.as_ref(),
+        };
+        let found = Box::pin(postgres::parity(&server, &admin, compared)).await;
+        let held = found.map(|found| found.into_iter().find(|finding| finding.blocks));
+        Ok(match held {
+            Ok(None) => login,
+            Ok(Some(finding)) | Err(finding) => Login::Refused(finding),
+        })
+    }
+
+    /// Whether the source of truth named this user when it was last asked in this turn. The machine asks it first.
+    fn serves(&self, policy: &Policy, user: &RoleName) -> bool {
+        match policy.delivery.source() {
+            None => self.named.as_ref() == Some(user),
+            Some(_) => self
+                .document
+                .as_ref()
+                .is_some_and(|document| document.user() == user.as_str()),
+        }
     }
 
     pub(super) async fn previous_login(&self, policy: &Policy) -> Result<Previous, Error> {
@@ -245,7 +282,7 @@ impl Live<'_> {
         };
         let id = landing.as_ref().map(|landing| landing.id.as_str());
         let mark = api::restart_mark(&policy.uid, journal.number, id);
-        let content = Content::of(id, rotation.first.as_deref());
+        let content = Content::of(id, rotation.first.as_deref(), rotation.undoes.is_some());
         let reloading = self
             .cluster
             .reloading(policy, app.as_ref(), content, self.now())
@@ -277,13 +314,27 @@ impl Live<'_> {
         })
     }
 
+    async fn count(&self, policy: &Policy, user: &RoleName) -> Result<Result<Vec<Laggard>, Finding>, Error> {
+        let (server, admin) = match self.administered(policy).await? {
+            Ok(both) => both,
+            Err(finding) => return Ok(Err(finding)),
+        };
+        let mut laggards = match self.everywhere(policy, server, &admin.user).await? {
+            Ok(servers) => match sessions_at(&servers, &admin, user).await {
+                Ok(laggards) => laggards,
+                Err(finding) => return Ok(Err(finding)),
+            },
+            Err(finding) => return Ok(Err(finding)),
+        };
+        Ok(self.clients(policy, &admin.user, user).await?.map(|clients| {
+            laggards.extend(clients);
+            laggards
+        }))
+    }
+
     pub(super) async fn sessions(&self, policy: &Policy) -> Result<Sessions, Error> {
         let (journal, rotation, _) = self.running()?;
-        let counted = match self.administered(policy).await {
-            Ok(Ok((server, admin))) => Ok(postgres::sessions(&server, &admin, &rotation.retiring).await),
-            Ok(Err(finding)) => Ok(Err(finding)),
-            Err(error) => Err(error),
-        };
+        let counted = self.count(policy, &rotation.retiring).await;
         // Whatever the reason, nobody has looked: what came and went meanwhile is not known.
         if !matches!(counted, Ok(Ok(_))) {
             self.hands.series.end(&policy.uid);

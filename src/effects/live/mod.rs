@@ -1,5 +1,6 @@
 //! The real world: puts the adapters together, and wraps every write in the same fence.
 
+mod endpoints;
 mod guards;
 mod looks;
 mod unsettled;
@@ -29,6 +30,7 @@ use crate::machine::project::{Notice, Projection};
 use crate::machine::step::Entry;
 use crate::machine::{Action, Loaded, Query};
 use crate::policy::Policy;
+use crate::policy::target::RoleName;
 use crate::telemetry::metrics::Metrics;
 use unsettled::Unsettled;
 
@@ -79,6 +81,11 @@ impl Hands {
         }
     }
 
+    /// A turn of the policy has failed, perhaps before it began.
+    pub fn failed(&self, policy: &RotationPolicy) {
+        self.places.unreached(policy);
+    }
+
     /// The world of one policy, for one turn.
     #[must_use]
     pub fn world(&self, policy: &RotationPolicy) -> Live<'_> {
@@ -91,6 +98,7 @@ impl Hands {
             object: None,
             journal: None,
             document: None,
+            named: None,
         }
     }
 }
@@ -106,6 +114,8 @@ pub struct Live<'a> {
     /// What the store said is current, in this turn. A version never changes, no write but the flip makes another one
     /// current, and the flip is guarded by it, so it may serve until then. Before anybody is retired it is read anew.
     document: Option<Document>,
+    /// Whom the application Secret named when it was last looked at in this turn.
+    named: Option<RoleName>,
 }
 
 impl World for Live<'_> {
@@ -142,12 +152,17 @@ impl World for Live<'_> {
 
     async fn look(&mut self, policy: &Policy, query: Query) -> Result<Seen, Error> {
         Ok(match query {
-            Query::Secret => Seen::Secret(self.secret(policy).await?.0),
+            Query::Secret => {
+                let (seen, app) = self.secret(policy).await?;
+                self.named = app.and_then(|app| app.user);
+                Seen::Secret(seen)
+            }
             Query::Store => Seen::Store(self.store(policy).await?),
             Query::Operator => Seen::Operator(self.operator(policy).await?),
             Query::Place => Seen::Place(self.stand.ask(policy, self.now())),
             Query::Preflight => Seen::Preflight(self.preflight(policy).await?),
             Query::Pending => Seen::Pending(self.pending_login(policy).await?),
+            Query::Endpoints => Seen::Endpoints(self.endpoints(policy).await?),
             Query::Previous => Seen::Previous(self.previous_login(policy).await?),
             Query::Consumers => Seen::Consumers(self.consumers(policy).await?),
             Query::Room => Seen::Room(self.room(policy).await?),

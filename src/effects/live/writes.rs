@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Live;
 use super::guards::Purpose;
 use super::looks::credential;
@@ -10,7 +12,7 @@ use crate::api::spec::{RetireMode, TargetKind};
 use crate::effects::ambient::Ambient;
 use crate::effects::kubernetes::journal::Material;
 use crate::effects::kubernetes::secret::Delivery;
-use crate::effects::postgres::{self, Change, Credential, Verifier};
+use crate::effects::postgres::{self, Change, Credential, Means, Verifier};
 use crate::effects::store::{Store as _, version_id};
 use crate::effects::{Error, Outcome, World as _};
 use crate::machine::Action;
@@ -70,15 +72,18 @@ impl Live<'_> {
                 form: Restarter::Tandem,
             } => {
                 let (journal, ..) = self.running()?;
-                let landing = self.landing(policy).await?;
-                let mark = api::restart_mark(
-                    &policy.uid,
-                    journal.number,
-                    landing.as_ref().map(|l| l.id.as_str()),
-                );
+                let number = journal.number;
+                // What was delivered is gone since it was looked at. It will be delivered again, and a restart before that
+                // would be one too many.
+                let landing = self.landing(policy).await?.ok_or_else(|| Error::Conflict {
+                    what: self
+                        .cluster
+                        .named("Secret", policy.delivery.target.secret.as_str()),
+                })?;
+                let mark = api::restart_mark(&policy.uid, number, Some(&landing.id));
                 let key = api::restart_key(&policy.name);
                 if consumer.kind == ConsumerKind::Workload(TargetKind::Rollout) {
-                    let delivered_at = landing.map(|landing| landing.at);
+                    let delivered_at = Some(landing.at);
                     let name = &consumer.name;
                     return self
                         .cluster
@@ -87,10 +92,7 @@ impl Live<'_> {
                 }
                 self.cluster.restart(consumer, uid, &key, &mark).await
             }
-            Action::Terminate { user } => match self.administered(policy).await? {
-                Ok((server, admin)) => postgres::terminate(&server, &admin, user, left).await,
-                Err(finding) => Ok(Outcome::Refused(Refused::Otherwise(finding))),
-            },
+            Action::Terminate { user } => self.terminate(policy, user, left).await,
             Action::Retire { user, mode } => self.retire(policy, user, *mode, left).await,
         }
     }
@@ -259,6 +261,29 @@ impl Live<'_> {
             .await
     }
 
+    /// Everywhere, one server after the other: which of them were reached before a failure makes no difference, for
+    /// whoever is left is counted again.
+    async fn terminate(&self, policy: &Policy, user: &RoleName, left: Duration) -> Result<Outcome, Error> {
+        let until = Instant::now() + left;
+        let refused = |finding| Ok(Outcome::Refused(Refused::Otherwise(finding)));
+        let (primary, admin) = match self.administered(policy).await? {
+            Ok(both) => both,
+            Err(finding) => return refused(finding),
+        };
+        let servers = match self.everywhere(policy, primary, &admin.user).await? {
+            Ok(servers) => servers,
+            Err(finding) => return refused(finding),
+        };
+        for server in &servers {
+            let left = until.saturating_duration_since(Instant::now());
+            match postgres::terminate(server, &admin, user, left).await? {
+                Outcome::Done => {}
+                refused @ Outcome::Refused(_) => return Ok(refused),
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
     async fn change(
         &self,
         policy: &Policy,
@@ -274,10 +299,14 @@ impl Live<'_> {
         };
         let verifier = Verifier::parse(verifier.expose())
             .map_err(|_| Error::Unusable("the journal's verifier is not a SCRAM-SHA-256 verifier".into()))?;
+        let means = match &policy.database.function {
+            Some(function) => Means::Function(function),
+            None => Means::AlterRole { login },
+        };
         let change = Change {
             user,
             verifier: &verifier,
-            login,
+            means,
             expected: rotation.identity.as_ref(),
             time_left: left,
         };

@@ -161,6 +161,8 @@ impl Ledger {
         let Some(read) = &self.read else { return 0 };
         let unread: Vec<Seat> = all
             .iter()
+            // Of one that is being deleted nothing more is done, and it may have no turn any more.
+            .filter(|policy| policy.metadata.deletion_timestamp.is_none())
             .map(|policy| Seat::of(policy))
             .filter(|other| !read.contains(&other.policy))
             .collect();
@@ -240,12 +242,13 @@ fn name(seat: &Seat) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;
 
     use super::*;
 
-    fn policy(namespace: &str, name: &str, host: &str) -> RotationPolicy {
+    pub(in super::super) fn policy(namespace: &str, name: &str, host: &str) -> RotationPolicy {
         serde_json::from_value(json!({
             "apiVersion": "tandem.dev/v1alpha1",
             "kind": "RotationPolicy",
@@ -257,6 +260,11 @@ mod tests {
             },
         }))
         .unwrap()
+    }
+
+    fn deleted(mut policy: RotationPolicy) -> RotationPolicy {
+        policy.metadata.deletion_timestamp = Some(Time(NOW));
+        policy
     }
 
     fn seat(namespace: &str, name: &str, host: &str) -> Seat {
@@ -378,14 +386,15 @@ mod tests {
             policy("shop", "b", "other"),
             policy("hr", "c", "db"),
             policy("hr", "d", "other"),
+            deleted(policy("shop", "e", "db")),
         ]
         .map(Arc::new);
-        let [a, b, c, d] = all.each_ref().map(|policy| Seat::of(policy));
+        let [a, b, c, d, _] = all.each_ref().map(|policy| Seat::of(policy));
         ledger.read(&a);
         assert_eq!(
             ledger.ask(&a, &all, Timestamp::MAX, NOW),
             Place::Unread(2),
-            "d is no neighbour"
+            "d is no neighbour, and e has ended"
         );
         ledger.read(&b);
         ledger.read(&c);

@@ -67,6 +67,12 @@ impl Places {
         }
     }
 
+    /// A policy that nobody gets to, so that its neighbours do not wait for its journal.
+    pub(super) fn unreached(&self, policy: &RotationPolicy) {
+        let seat = Seat::of(policy);
+        self.change(|ledger| ledger.read(&seat));
+    }
+
     /// Changes the ledger, and calls those who can have a place by that.
     fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
         let mut ledger = self.lock();
@@ -159,4 +165,54 @@ fn kept(object: &RotationPolicy, journal: &Loaded) -> Option<Timestamp> {
     let rotation = journal.rotation.as_ref()?;
     let policy = Policy::parse_as(object, &rotation.spec).ok()?;
     kept_until(&policy, rotation)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, StreamExt as _};
+    use kube::runtime::reflector;
+
+    use super::ledger::tests::policy;
+    use super::*;
+
+    #[test]
+    fn a_turn_keeps_only_what_it_needs_and_the_next_is_called() {
+        let (store, _) = reflector::store();
+        let limits = Limits {
+            per_namespace: NonZeroUsize::MIN,
+            per_server: NonZeroUsize::MIN,
+        };
+        let (places, mut called) = Places::new(store, limits);
+        let mut called = || called.next().now_or_never().flatten().map(|next| next.name);
+        let [a, b] = ["a", "b"].map(|name| policy("shop", name, "db"));
+        let asks = |stand: &mut Stand<'_>, object| {
+            let place = stand.ask(&Policy::parse(object).unwrap(), Ambient.now());
+            place == Place::Had
+        };
+
+        let mut first = places.stand(&a);
+        assert!(asks(&mut first, &a));
+        let mut second = places.stand(&b);
+        assert!(!asks(&mut second, &b));
+        drop(second);
+        assert_eq!(called(), None, "it waits on");
+        drop(first);
+        assert_eq!(called().as_deref(), Some("b"), "the first could not begin");
+
+        let mut second = places.stand(&b);
+        assert!(asks(&mut second, &b));
+        second.begins();
+        drop(second);
+        let mut first = places.stand(&a);
+        assert!(
+            !asks(&mut first, &a),
+            "perhaps the rotation of b was written down"
+        );
+        drop(first);
+        // It asks for nothing any more, and what it asked for is forgotten.
+        drop(places.stand(&a));
+        places.stand(&b).read(Some(&b), &Loaded::Absent);
+        assert_eq!(called(), None, "nobody waits");
+        assert!(asks(&mut places.stand(&a), &a), "b has no rotation");
+    }
 }

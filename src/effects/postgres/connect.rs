@@ -2,6 +2,7 @@
 //! caller and no notice is lost.
 
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,7 +14,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::error::DbError;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, NoTls, Row, Socket};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Connection, Error, IsolationLevel, NoTls, Row, SimpleQueryMessage,
+    SimpleQueryRow, Socket,
+};
 
 use super::classify::{Failure, Silence};
 use super::server::{Credential, Server};
@@ -25,6 +29,8 @@ const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Info a
 /// To find the server, to be let in, and all that lies between: the driver's own limit covers only the second of five
 /// steps.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// The same through a pooler, which lets clients wait for so long after a failed login of its own, and then tries again.
+const POOLER_LIMIT: Duration = Duration::from_secs(20);
 /// To one address of several.
 const ADDRESS_LIMIT: Duration = Duration::from_secs(5);
 /// For one call: longer than any of the server's own limits below, which leave a clean session behind.
@@ -32,8 +38,9 @@ const CALL_LIMIT: Duration = Duration::from_secs(20);
 /// The server's own limits. With them a statement ends there too when its caller is gone, so nothing is ever cancelled
 /// from here.
 const LIMITS: &str = "-c lock_timeout=5s -c statement_timeout=15s -c idle_in_transaction_session_timeout=15s";
-/// For the administrator: a role's own search path must not decide what its statements mean.
-const ADMIN_OPTIONS: &str = "-c search_path=pg_catalog";
+/// For the administrator: a role's own search path must not decide what its statements mean; and compiling a question
+/// about the catalogs would take longer than answering it.
+const ADMIN_OPTIONS: &str = "-c search_path=pg_catalog -c jit=off";
 const APPLICATION_NAME: &str = "tandem";
 
 /// Whose login it is.
@@ -46,6 +53,9 @@ pub(super) enum Purpose {
     /// That of a user whose password may be older than Tandem. Its login is not required to be bound to its TLS: a
     /// password stored as MD5 cannot be, and the rotation is what mends that.
     Check,
+    /// That of anybody, through a pooler, which can bind no login to its TLS, and does not know the server's own
+    /// settings.
+    Pooled,
 }
 
 type Messages = Pin<Box<dyn Stream<Item = Result<AsyncMessage, Error>> + Send>>;
@@ -68,17 +78,12 @@ impl Session {
         purpose: Purpose,
         until: Instant,
     ) -> Result<Self, Failure> {
-        let until = until.min(Instant::now() + CONNECT_LIMIT);
+        let until = until.min(Instant::now() + limit(purpose));
         let no_answer = Failure::Unreachable(Silence::NoAnswer);
-        let addresses = match timeout_at(until, lookup_host((server.host(), server.port()))).await {
-            Err(_) => return Err(no_answer),
-            Ok(Err(_)) => return Err(Failure::Unreachable(Silence::NoSuchName)),
-            Ok(Ok(addresses)) => addresses,
-        };
         let mut failure = Failure::Unreachable(Silence::NoSuchName);
-        for address in addresses {
+        for address in addresses(server, until).await? {
             let mut config = config(server, credential, purpose);
-            config.hostaddr(address.ip());
+            config.hostaddr(address);
             failure = match timeout_at(until, connect(server, purpose, &config)).await {
                 Err(_) => return Err(no_answer),
                 Ok(Ok(session)) => {
@@ -138,6 +143,23 @@ impl Session {
         driven(messages, notices, limit, client.query_one(sql, parameters)).await
     }
 
+    /// Statements in one message, without parameters, and their rows as text.
+    pub(super) async fn simple(&mut self, sql: &str) -> Result<Vec<SimpleQueryRow>, Trouble> {
+        let Self {
+            client,
+            messages,
+            notices,
+            ..
+        } = self;
+        let limit = Instant::now() + CALL_LIMIT;
+        let answers = driven(messages, notices, limit, client.simple_query(sql)).await?;
+        let rows = answers.into_iter().filter_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => Some(row),
+            SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => None,
+        });
+        Ok(rows.collect())
+    }
+
     /// Statements in one message, without parameters and rows.
     pub(super) async fn batch(&mut self, sql: &str, until: Instant) -> Result<(), Trouble> {
         let Self {
@@ -165,6 +187,36 @@ impl Session {
             let portal = transaction.bind(sql, &[]).await?;
             transaction.query_portal(&portal, 1).await?;
             transaction.rollback().await
+        };
+        driven(messages, notices, limit, work).await
+    }
+
+    /// Several questions with the same parameters, of one state of the server and without a change to it.
+    pub(super) async fn questions(
+        &mut self,
+        statements: &[String],
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Trouble> {
+        let Self {
+            client,
+            messages,
+            notices,
+            ..
+        } = self;
+        let limit = Instant::now() + CALL_LIMIT;
+        let work = async {
+            let transaction = client
+                .build_transaction()
+                .isolation_level(IsolationLevel::RepeatableRead)
+                .read_only(true)
+                .start()
+                .await?;
+            let mut rows = Vec::new();
+            for statement in statements {
+                rows.extend(transaction.query(statement, parameters).await?);
+            }
+            transaction.rollback().await?;
+            Ok(rows)
         };
         driven(messages, notices, limit, work).await
     }
@@ -202,13 +254,38 @@ impl Trouble {
     }
 }
 
+/// How long a login of this kind may take.
+fn limit(purpose: Purpose) -> Duration {
+    match purpose {
+        Purpose::Administer | Purpose::Prove | Purpose::Check => CONNECT_LIMIT,
+        Purpose::Pooled => POOLER_LIMIT,
+    }
+}
+
+/// The one that is meant, or all that the name leads to.
+pub(super) async fn addresses(server: &Server, until: Instant) -> Result<Vec<IpAddr>, Failure> {
+    if let Some(address) = server.address() {
+        return Ok(vec![address]);
+    }
+    let until = until.min(Instant::now() + CONNECT_LIMIT);
+    let found = match timeout_at(until, lookup_host((server.host(), server.port()))).await {
+        Err(_) => return Err(Failure::Unreachable(Silence::NoAnswer)),
+        Ok(Err(_)) => return Err(Failure::Unreachable(Silence::NoSuchName)),
+        Ok(Ok(found)) => found,
+    };
+    let mut addresses: Vec<_> = found.map(|address| address.ip()).collect();
+    addresses.dedup();
+    Ok(addresses)
+}
+
 fn config(server: &Server, credential: &Credential, purpose: Purpose) -> Config {
     let mut config = Config::new();
-    let options = match purpose {
-        Purpose::Administer => format!("{LIMITS} {ADMIN_OPTIONS}"),
+    match purpose {
+        Purpose::Administer => drop(config.options(format!("{LIMITS} {ADMIN_OPTIONS}"))),
         // The smoke query finds its tables by the role's own search path, as the application does.
-        Purpose::Prove | Purpose::Check => LIMITS.to_owned(),
-    };
+        Purpose::Prove | Purpose::Check => drop(config.options(LIMITS)),
+        Purpose::Pooled => {}
+    }
     config
         // With an address beside it, this is only the name that the certificate must be for.
         .host(server.name())
@@ -217,7 +294,6 @@ fn config(server: &Server, credential: &Credential, purpose: Purpose) -> Config 
         .user(credential.user.as_str())
         .password(credential.password.expose())
         .application_name(APPLICATION_NAME)
-        .options(options)
         .connect_timeout(ADDRESS_LIMIT)
         .tcp_user_timeout(Duration::from_secs(10))
         .keepalives(true)
@@ -244,14 +320,14 @@ fn binding(server: &Server, purpose: Purpose) -> ChannelBinding {
     match purpose {
         Purpose::Administer if server.knows_the_administrator() => ChannelBinding::Prefer,
         Purpose::Administer | Purpose::Prove if server.verifies() => ChannelBinding::Require,
-        Purpose::Administer | Purpose::Prove | Purpose::Check => ChannelBinding::Prefer,
+        Purpose::Administer | Purpose::Prove | Purpose::Check | Purpose::Pooled => ChannelBinding::Prefer,
     }
 }
 
 async fn connect(server: &Server, purpose: Purpose, config: &Config) -> Result<Session, Error> {
     let tls = match purpose {
         Purpose::Administer => server.admin_tls(),
-        Purpose::Prove | Purpose::Check => server.tls(),
+        Purpose::Prove | Purpose::Check | Purpose::Pooled => server.tls(),
     };
     match tls {
         Some(tls) => config

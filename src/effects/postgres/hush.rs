@@ -48,15 +48,20 @@ pub(super) async fn visible(
     session: &mut Session,
     server: &Server,
     admin: &RoleName,
+    by_function: bool,
 ) -> Result<Option<Finding>, Trouble> {
-    // Settings that write as they are now, and that the administrator may not change for its transaction.
+    // Settings that write as they are now, and that the administrator may not change for its transaction. The call of a
+    // function is no DDL, and what it does inside is counted among the statements only when all are.
     let sql = format!(
         "SELECT name FROM unnest($1::text[], $2::text[]) AS p (name, quiet)
-          WHERE name <> 'log_min_error_statement' AND current_setting(name, true) <> quiet AND NOT {}",
+          WHERE name <> 'log_min_error_statement' AND current_setting(name, true) <> quiet AND NOT {}
+            AND NOT ($3 AND (name = 'log_statement' AND current_setting(name) <> 'all'
+                  OR name = 'pg_stat_statements.track_utility'
+                     AND current_setting('pg_stat_statements.track', true) IS DISTINCT FROM 'all'))",
         may_set(session)
     );
     let (names, quiet): (Vec<&str>, Vec<&str>) = HUSH.into_iter().unzip();
-    let rows = session.query(&sql, &[&names, &quiet]).await?;
+    let rows = session.query(&sql, &[&names, &quiet, &by_function]).await?;
     let loud: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
     if loud.is_empty() {
         return Ok(None);

@@ -8,21 +8,27 @@
 //! | `words.rs` | what to tell the person on call about it |
 //! | `verifier.rs` | SCRAM verifiers |
 //! | `probe.rs` | log in to find out |
+//! | `replicas.rs` | the same where a change comes later |
+//! | `poolers.rs` | what is in front of a server: whether it lets applications through, and whom it holds |
 //! | `roles.rs` | change a role, fenced |
 //! | `hush.rs` | what would write a verifier somewhere |
 //! | `sessions.rs` | who is still connected, and ending that |
 //! | `room.rs` | how many more can connect |
 //! | `preflight.rs` | everything that a rotation will need |
-//! | `pair.rs` | how the two users differ |
-//!
-//! Not here: replicas, poolers, and the privileges of the pair object by object.
+//! | `rights.rs` | what the administrator must be allowed |
+//! | `function.rs` | the function that changes passwords in the administrator's stead |
+//! | `parity/` | whether the two users are alike |
 
 mod classify;
 mod connect;
+mod function;
 mod hush;
-mod pair;
+mod parity;
+mod poolers;
 mod preflight;
 mod probe;
+mod replicas;
+mod rights;
 mod roles;
 mod room;
 mod server;
@@ -31,9 +37,12 @@ mod verifier;
 mod words;
 
 pub use classify::{Failure, Silence, Verdict};
+pub use parity::{Compared, parity};
+pub use poolers::{clients, pooler, pooler_findings};
 pub use preflight::{Wanted, preflight};
 pub use probe::{login, previous};
-pub use roles::{Change, change};
+pub use replicas::{Source, behind_name, replica, replica_findings, source};
+pub use roles::{Change, Means, change};
 pub use room::room;
 pub use server::{Credential, Server, Shown};
 pub use sessions::{sessions, terminate};

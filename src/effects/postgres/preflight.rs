@@ -7,14 +7,15 @@ use tokio::time::Instant;
 use super::classify::Failure;
 use super::connect::{Purpose, Session, Trouble};
 use super::hush::visible;
-use super::pair::differences;
+use super::parity::{Compared, differences};
 use super::probe::{identity, no_password_asked, prove, unidentified};
+use super::rights::{Asked, rights};
 use super::server::{Credential, Server};
 use super::words::{blocker, quoted, run};
 use crate::api::spec::{OnActiveSessions, RetireMode};
 use crate::machine::facts::{Finding, Identity};
 use crate::machine::project::ACTIVE_LOGIN_FAILED;
-use crate::policy::target::RoleName;
+use crate::policy::target::{FunctionName, RoleName};
 use crate::policy::{Pair, Policy};
 use crate::sensitive::Sensitive;
 
@@ -31,6 +32,8 @@ pub struct Wanted<'a> {
     pub active: Option<&'a Credential>,
     /// What `current_user` must be after login.
     pub effective_role: Option<&'a RoleName>,
+    /// What changes passwords in the administrator's stead.
+    pub function: Option<&'a FunctionName>,
     /// What must succeed as the standby; as the active user, then, too.
     pub smoke_query: Option<&'a str>,
     /// How users are retired: after `NoLogin` the standby cannot log in before its turn.
@@ -47,6 +50,7 @@ impl<'a> Wanted<'a> {
             pair: &policy.pair,
             active,
             effective_role: policy.database.effective_role.as_ref(),
+            function: policy.database.function.as_ref(),
             smoke_query: policy.database.smoke_query.as_deref(),
             retire: policy.retire.mode,
             on_active: policy.on_active(),
@@ -75,7 +79,7 @@ pub async fn preflight(
     let until = Instant::now() + LIMIT;
     let server_answers = match Session::open(server, admin, Purpose::Administer, until).await {
         Ok(mut session) => {
-            match as_admin(&mut session, server, &admin.user, &wanted, &mut findings).await {
+            match as_admin(&mut session, server, admin, &wanted, &mut findings).await {
                 Ok(identity) => found = identity,
                 Err(trouble) => findings.push(trouble.failure().finding(server, &admin.user)),
             }
@@ -124,10 +128,11 @@ fn of_the_admin(finding: &Finding) -> Finding {
 async fn as_admin(
     session: &mut Session,
     server: &Server,
-    admin: &RoleName,
+    login: &Credential,
     wanted: &Wanted<'_>,
     findings: &mut Vec<Finding>,
 ) -> Result<Option<Identity>, Trouble> {
+    let admin = &login.user;
     let major = session.major();
     if major < OLDEST {
         findings.push(blocker(
@@ -152,18 +157,37 @@ async fn as_admin(
     };
     let Pair(one, other) = wanted.pair;
     let roles = [Role::read(session, one).await?, Role::read(session, other).await?];
+    let mut shut_out = false;
     for (user, role) in [one, other].into_iter().zip(&roles) {
         let active = wanted.active.is_some_and(|active| active.user == *user);
         match role {
             None => findings.push(Failure::NoSuchRole.finding(server, user)),
-            Some(role) => findings.extend(role.findings(server, user, active, wanted.retire)),
+            Some(role) => {
+                let found = role.findings(server, user, active, wanted.retire);
+                shut_out |= !found.is_empty();
+                findings.extend(found);
+            }
         }
     }
     if let [Some(first), Some(second)] = &roles {
-        rights(session, server, admin, wanted, [first, second], findings).await?;
-        findings.extend(differences(session, server, wanted.pair).await?);
+        let asked = Asked {
+            wanted,
+            may_change: first.may_change && second.may_change,
+            may_terminate: first.may_terminate && second.may_terminate,
+        };
+        rights(session, server, admin, asked, findings).await?;
+        // What keeps one of them out altogether is a difference too, and has been told.
+        if !shut_out {
+            let compared = Compared {
+                pair: wanted.pair,
+                active: wanted.active.map(|active| &active.user),
+                effective_role: wanted.effective_role,
+            };
+            // On the heap: it holds sessions of its own, and every pass would carry the room for them.
+            findings.extend(Box::pin(differences(session, server, login, compared)).await?);
+        }
     }
-    findings.extend(visible(session, server, admin).await?);
+    findings.extend(visible(session, server, admin, wanted.function.is_some()).await?);
     Ok(found)
 }
 
@@ -246,84 +270,6 @@ impl Role {
             findings.push(Failure::NoConnectPrivilege.finding(server, user));
         }
         findings
-    }
-}
-
-/// Whether the administrator may do what a rotation does (R6).
-async fn rights(
-    session: &mut Session,
-    server: &Server,
-    admin: &RoleName,
-    wanted: &Wanted<'_>,
-    roles: [&Role; 2],
-    findings: &mut Vec<Finding>,
-) -> Result<(), Trouble> {
-    // On Amazon RDS password commands may be reserved for a role of its own.
-    const RIGHTS: &str = "
-        SELECT pg_has_role('pg_read_all_stats', 'USAGE'),
-               coalesce(current_setting('rds.restrict_password_commands', true) IN ('on', '1', 'true'), false)
-                 AND NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'rds_password' AND pg_has_role(oid, 'MEMBER'))";
-    let at = server.at();
-    let major = session.major();
-    let name = quoted(admin);
-    let Pair(one, other) = wanted.pair;
-    let mut lacks = |what: &str, sql: &str| {
-        findings.push(blocker(
-            "AdminLacksRights",
-            format!("the administrator {name} may not {what} at {at}; {}", run(sql)),
-        ));
-    };
-    if !roles.iter().all(|role| role.may_change) {
-        let what = format!("change the passwords of {} and {}", quoted(one), quoted(other));
-        lacks(&what, &change_right(major, admin, &[one, other]));
-    }
-    let row = session.row(RIGHTS, &[]).await?;
-    if !row.get::<_, bool>(0) {
-        lacks(
-            "see where sessions come from (pg_read_all_stats)",
-            &grant_with_inheritance(major, "pg_read_all_stats", admin),
-        );
-    }
-    if row.get(1) {
-        lacks(
-            "change passwords, which rds.restrict_password_commands reserves",
-            &format!("GRANT rds_password TO {name}"),
-        );
-    }
-    if wanted.on_active == OnActiveSessions::Terminate && !roles.iter().all(|role| role.may_terminate) {
-        lacks(
-            "end sessions, as spec.drain.onActiveSessions Terminate or tandem.dev/rotate-mode asks",
-            &terminate_right(major, admin),
-        );
-    }
-    Ok(())
-}
-
-/// What lets the administrator change these roles.
-pub(super) fn change_right(major: u32, admin: &RoleName, users: &[&RoleName]) -> String {
-    let admin = quoted(admin);
-    if major < 16 {
-        return format!("ALTER ROLE {admin} CREATEROLE");
-    }
-    let users: Vec<_> = users.iter().map(|user| quoted(user)).collect();
-    format!(
-        "ALTER ROLE {admin} CREATEROLE; GRANT {} TO {admin} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
-        users.join(", ")
-    )
-}
-
-/// What lets the administrator end sessions.
-pub(super) fn terminate_right(major: u32, admin: &RoleName) -> String {
-    grant_with_inheritance(major, "pg_signal_backend", admin)
-}
-
-/// Membership alone is not enough for a role that does not inherit.
-fn grant_with_inheritance(major: u32, role: &str, admin: &RoleName) -> String {
-    let admin = quoted(admin);
-    if major < 16 {
-        format!("GRANT {role} TO {admin}; ALTER ROLE {admin} INHERIT")
-    } else {
-        format!("GRANT {role} TO {admin} WITH INHERIT TRUE")
     }
 }
 

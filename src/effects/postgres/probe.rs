@@ -62,6 +62,24 @@ pub(super) async fn prove(
     effective_role: Option<&RoleName>,
     smoke_query: Option<&str>,
 ) -> Result<Identity, Finding> {
+    if become_user(session, server, user, effective_role).await? {
+        return Err(Failure::Standby.finding(server, user));
+    }
+    let identity = identity(session)
+        .await
+        .map_err(|trouble| unidentified(server, user, &trouble))?;
+    rehearse(session, server, user, smoke_query).await?;
+    Ok(identity)
+}
+
+/// Whether the login ended as the role that was meant, and asked for the password at all. Answers whether the server is
+/// a standby.
+pub(super) async fn become_user(
+    session: &mut Session,
+    server: &Server,
+    user: &RoleName,
+    effective_role: Option<&RoleName>,
+) -> Result<bool, Finding> {
     let failed = |trouble: &Trouble| trouble.failure().finding(server, user);
     // Without TLS nothing else tells a line `trust` from a password that was checked.
     let asked = if session.major() >= 16 && !session.bound() {
@@ -73,9 +91,6 @@ pub(super) async fn prove(
         format!("SELECT session_user::text, current_user::text, pg_catalog.pg_is_in_recovery(), {asked}");
     let row = session.row(&sql, &[]).await.map_err(|trouble| failed(&trouble))?;
     let (session_user, current_user): (String, String) = (row.get(0), row.get(1));
-    if row.get(2) {
-        return Err(Failure::Standby.finding(server, user));
-    }
     if !row.get::<_, bool>(3) {
         return Err(no_password_asked(server, user));
     }
@@ -107,26 +122,30 @@ pub(super) async fn prove(
             ),
         ));
     }
-    let identity = identity(session)
-        .await
-        .map_err(|trouble| unidentified(server, user, &trouble))?;
-    if let Some(query) = smoke_query {
-        session
-            .rehearse(query)
-            .await
-            .map_err(|trouble| smoke(server, user, &trouble))?;
-    }
-    Ok(identity)
+    Ok(row.get(2))
+}
+
+/// Whether the smoke query succeeds.
+pub(super) async fn rehearse(
+    session: &mut Session,
+    server: &Server,
+    user: &RoleName,
+    smoke_query: Option<&str>,
+) -> Result<(), Finding> {
+    let Some(query) = smoke_query else {
+        return Ok(());
+    };
+    let rehearsed = session.rehearse(query).await;
+    rehearsed.map_err(|trouble| smoke(server, user, &trouble))
 }
 
 /// Which server this is, and which of its lives (R22). The log's position tells the timeline at once; the last
 /// checkpoint, where a managed service offers nothing else, tells it a little late.
 pub(super) async fn identity(session: &mut Session) -> Result<Identity, Trouble> {
-    const SYSTEM: &str = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()";
     const LOG: &str =
         "SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)";
     const CHECKPOINT: &str = "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()";
-    let system: String = session.row(SYSTEM, &[]).await?.get(0);
+    let system = system(session).await?;
     let by_log = session.row(LOG, &[]).await;
     let by_log = by_log
         .ok()
@@ -140,6 +159,12 @@ pub(super) async fn identity(session: &mut Session) -> Result<Identity, Trouble>
             .cast_unsigned(),
     };
     Ok(Identity { system, timeline })
+}
+
+/// Which cluster this is: replicas and backups have it in common with their origin.
+pub(super) async fn system(session: &mut Session) -> Result<String, Trouble> {
+    const SYSTEM: &str = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()";
+    Ok(session.row(SYSTEM, &[]).await?.get(0))
 }
 
 pub(super) fn unidentified(server: &Server, user: &RoleName, trouble: &Trouble) -> Finding {

@@ -4,19 +4,21 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_postgres::types::ToSql;
 use zeroize::Zeroizing;
 
 use super::classify::{Failure, is_fence, is_idle_end};
 use super::connect::{Purpose, Session, Trouble};
+use super::function;
 use super::hush::hush;
-use super::preflight::change_right;
 use super::probe::unidentified;
+use super::rights::change_right;
 use super::server::{Credential, Server};
 use super::verifier::Verifier;
 use super::words::{blocker, quoted, run};
 use crate::effects::{Error, Outcome};
 use crate::machine::facts::{Finding, Identity, Refused};
-use crate::policy::target::RoleName;
+use crate::policy::target::{FunctionName, RoleName};
 
 /// Microseconds since 1970 by the server's clock: no time zone or date style to misread.
 pub(super) const CLOCK: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::int8";
@@ -31,12 +33,24 @@ pub struct Change<'a> {
     pub user: &'a RoleName,
     /// What its password becomes.
     pub verifier: &'a Verifier,
-    /// Whether it also becomes `LOGIN` or `NOLOGIN`, in the same statement; as it was when nothing.
-    pub login: Option<bool>,
+    /// How it is set.
+    pub means: Means<'a>,
     /// The server that the rotation began on; any when nothing.
     pub expected: Option<&'a Identity>,
     /// How long the caller may still write.
     pub time_left: Duration,
+}
+
+/// How a verifier is set.
+#[derive(Clone, Copy, Debug)]
+pub enum Means<'a> {
+    /// By a statement of the administrator's own.
+    AlterRole {
+        /// Whether the role also becomes `LOGIN` or `NOLOGIN`, in the same statement; as it was when nothing.
+        login: Option<bool>,
+    },
+    /// By a function that may do just this. The verifier is a parameter, so it is in no statement that could be logged.
+    Function(&'a FunctionName),
 }
 
 /// Sets a verifier. Idempotent: the same change again ends in the same state.
@@ -91,7 +105,7 @@ pub async fn change(server: &Server, admin: &Credential, change: Change<'_>) -> 
     // What was said so far was about other things.
     session.take_notices();
 
-    if let Err(trouble) = session.batch(&alter(&change), until).await {
+    if let Err(trouble) = set(&mut session, &change, until).await {
         return denied(server, admin, &change, session.major(), &trouble)
             .ok_or_else(|| unknown(what(), &trouble));
     }
@@ -162,14 +176,26 @@ fn begin(hush: &str, left: Duration) -> String {
     )
 }
 
+async fn set(session: &mut Session, change: &Change<'_>, until: Instant) -> Result<(), Trouble> {
+    let (user, verifier) = (change.user, change.verifier);
+    match change.means {
+        Means::AlterRole { login } => session.batch(&alter(user, verifier, login), until).await,
+        Means::Function(function) => {
+            let parameters: [&(dyn ToSql + Sync); 2] = [&user.as_str(), &verifier.sensitive().expose()];
+            let called = session.query(&function::call(function), &parameters).await;
+            called.map(drop)
+        }
+    }
+}
+
 /// The only text that contains a verifier. Being a [`Verifier`], it cannot end the literal.
-fn alter(change: &Change<'_>) -> Zeroizing<String> {
-    let login = match change.login {
+fn alter(user: &RoleName, verifier: &Verifier, login: Option<bool>) -> Zeroizing<String> {
+    let login = match login {
         Some(true) => " LOGIN",
         Some(false) => " NOLOGIN",
         None => "",
     };
-    let (user, verifier) = (quoted(change.user), change.verifier.sensitive().expose());
+    let (user, verifier) = (quoted(user), verifier.sensitive().expose());
     Zeroizing::new(format!("ALTER ROLE {user}{login} PASSWORD '{verifier}'"))
 }
 
@@ -196,6 +222,11 @@ fn denied(
     trouble: &Trouble,
 ) -> Option<Outcome> {
     let failure = trouble.failure();
+    if let Means::Function(function) = change.means
+        && (failure == Failure::PermissionDenied || function::is_missing(trouble))
+    {
+        return Some(refused(function::refusal(server, admin, change.user, function)));
+    }
     if failure == Failure::PermissionDenied {
         return Some(refused(blocker(
             "AdminLacksRights",
@@ -258,24 +289,13 @@ mod tests {
             ("größe", r#""größe""#),
         ] {
             let user = RoleName::new(name).unwrap();
-            let change = Change {
-                user: &user,
-                verifier: &verifier,
-                login: None,
-                expected: None,
-                time_left: Duration::ZERO,
-            };
             let secret = verifier.sensitive().expose();
             assert_eq!(
-                *alter(&change),
+                *alter(&user, &verifier, None),
                 format!("ALTER ROLE {quoted} PASSWORD '{secret}'")
             );
-            let nologin = Change {
-                login: Some(false),
-                ..change
-            };
             assert_eq!(
-                *alter(&nologin),
+                *alter(&user, &verifier, Some(false)),
                 format!("ALTER ROLE {quoted} NOLOGIN PASSWORD '{secret}'")
             );
         }
@@ -300,7 +320,7 @@ mod tests {
         let change = Change {
             user: &user,
             verifier: &verifier,
-            login: None,
+            means: Means::AlterRole { login: None },
             expected: None,
             time_left: Duration::ZERO,
         };

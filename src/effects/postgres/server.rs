@@ -1,6 +1,7 @@
 //! How to reach the server, and as whom.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -11,10 +12,11 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::words::blocker;
+use crate::api::endpoint::EndpointRole;
 use crate::api::spec::CaKind;
 use crate::machine::facts::Finding;
 use crate::policy::target::RoleName;
-use crate::policy::{CaSource, Database, Tls, Trust};
+use crate::policy::{CaSource, Database, Endpoint, Tls, Trust};
 use crate::sensitive::Sensitive;
 
 /// A user and its password.
@@ -35,10 +37,24 @@ pub struct Shown<'a> {
     pub key: &'a Sensitive,
 }
 
-/// The primary server, and the authorities it must be certified by.
+/// What is expected to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// The primary.
+    Primary,
+    /// A standby, behind the endpoint of this name.
+    Replica(String),
+    /// A pooler, behind the endpoint of this name.
+    Pooler(String),
+}
+
+/// The primary server, a replica or a pooler, and the authorities it must be certified by.
 #[derive(Clone)]
 pub struct Server {
+    place: Place,
     host: String,
+    /// The one address that is meant, where the name leads to several servers.
+    address: Option<IpAddr>,
     /// The name that the certificate must be for.
     name: String,
     port: u16,
@@ -69,41 +85,140 @@ impl Server {
         ca_pem: Option<&[u8]>,
         shown: Option<Shown<'_>>,
     ) -> Result<Self, Finding> {
-        let mut name = &database.host;
-        let (mut tls, mut admin_tls) = (None, None);
-        if let Tls::VerifyFull(trust) = &database.tls {
-            name = trust.server_name.as_ref().unwrap_or(name);
-            certifiable(trust, name)?;
+        let Database { host, port, tls, .. } = database;
+        Self::of(Place::Primary, (host, *port), tls, database, ca_pem, shown)
+    }
+
+    /// What is behind an endpoint, in the same way.
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub fn endpoint(
+        database: &Database,
+        endpoint: &Endpoint,
+        ca_pem: Option<&[u8]>,
+        shown: Option<Shown<'_>>,
+    ) -> Result<Self, Finding> {
+        let Endpoint {
+            name,
+            role,
+            host,
+            port,
+            tls,
+            console: _,
+        } = endpoint;
+        let place = match role {
+            EndpointRole::Replica => Place::Replica(name.clone()),
+            EndpointRole::Pooler => Place::Pooler(name.clone()),
+        };
+        Self::of(place, (host, *port), tls, database, ca_pem, shown)
+    }
+
+    fn of(
+        place: Place,
+        (host, port): (&str, u16),
+        tls: &Tls,
+        database: &Database,
+        ca_pem: Option<&[u8]>,
+        shown: Option<Shown<'_>>,
+    ) -> Result<Self, Finding> {
+        let mut server = Self {
+            place,
+            host: host.to_owned(),
+            address: None,
+            name: host.to_owned(),
+            port,
+            database: database.name.clone(),
+            tls: None,
+            admin_tls: None,
+        };
+        if let Tls::VerifyFull(trust) = tls {
+            let field = server.field();
+            if let Some(name) = &trust.server_name {
+                server.name.clone_from(name);
+            }
+            certifiable(&field, trust, &server.name)?;
             let roots = Arc::new(match &trust.authority {
-                Some(source) => named_roots(source, ca_pem)?,
-                None => system_roots()?,
+                Some(source) => named_roots(&field, source, ca_pem)?,
+                None => system_roots(&field)?,
             });
-            tls = Some(connector(trust, &roots, None)?);
+            server.tls = Some(connector(trust, &roots, None)?);
             if let Some(secret) = &database.admin_certificate {
                 let identity = shown
                     .ok_or("it is not there")
                     .and_then(own)
                     .map_err(|why| useless(secret.as_str(), why))?;
-                admin_tls = Some(connector(trust, &roots, Some((secret.as_str(), identity)))?);
+                server.admin_tls = Some(connector(trust, &roots, Some((secret.as_str(), identity)))?);
             }
         }
-        Ok(Self {
-            host: database.host.clone(),
-            name: name.clone(),
-            port: database.port,
-            database: database.name.clone(),
-            tls,
-            admin_tls,
-        })
+        Ok(server)
     }
 
-    /// Host and port, for messages.
-    pub(super) fn at(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
+    /// The same server, to log in to another database.
+    pub(super) fn in_database(&self, name: &str) -> Self {
+        Self {
+            database: name.to_owned(),
+            ..self.clone()
         }
+    }
+
+    /// The same, at one of the addresses of its name. The certificate is still to be for the name.
+    pub(super) fn pinned(&self, address: IpAddr) -> Self {
+        Self {
+            address: Some(address),
+            ..self.clone()
+        }
+    }
+
+    /// Host and port, for messages; and the address, where one of several is meant.
+    pub(super) fn at(&self) -> String {
+        match self.address {
+            Some(address) if address.to_string() != self.host => {
+                format!("{} ({address})", joined(&self.host, self.port))
+            }
+            Some(_) | None => joined(&self.host, self.port),
+        }
+    }
+
+    /// Host and port of one server, for commands.
+    pub(super) fn target(&self) -> String {
+        match self.address {
+            Some(address) => joined(&address.to_string(), self.port),
+            None => joined(&self.host, self.port),
+        }
+    }
+
+    /// The field of the policy that describes it.
+    pub(super) fn field(&self) -> String {
+        match &self.place {
+            Place::Primary => "spec.database".to_owned(),
+            Place::Replica(name) | Place::Pooler(name) => format!("spec.database.endpoints[{name}]"),
+        }
+    }
+
+    /// The endpoint's name; none for the primary.
+    pub(super) fn endpoint_name(&self) -> Option<&str> {
+        match &self.place {
+            Place::Primary => None,
+            Place::Replica(name) | Place::Pooler(name) => Some(name),
+        }
+    }
+
+    /// Whether a standby is expected.
+    pub(super) fn is_replica(&self) -> bool {
+        matches!(self.place, Place::Replica(_))
+    }
+
+    /// The same, asked for another database.
+    pub(super) fn asked_for(&self, database: &str) -> Self {
+        Self {
+            database: database.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     pub(super) fn host(&self) -> &str {
@@ -144,10 +259,18 @@ impl Server {
     }
 }
 
-fn certifiable(trust: &Trust, name: &str) -> Result<(), Finding> {
+fn joined(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+fn certifiable(field: &str, trust: &Trust, name: &str) -> Result<(), Finding> {
     let field = match trust.server_name {
-        Some(_) => "spec.database.tls.serverName",
-        None => "spec.database.host",
+        Some(_) => format!("{field}.tls.serverName"),
+        None => format!("{field}.host"),
     };
     ServerName::try_from(name).map(|_| ()).map_err(|_| {
         blocker(
@@ -157,7 +280,7 @@ fn certifiable(trust: &Trust, name: &str) -> Result<(), Finding> {
     })
 }
 
-fn named_roots(source: &CaSource, pem: Option<&[u8]>) -> Result<RootCertStore, Finding> {
+fn named_roots(field: &str, source: &CaSource, pem: Option<&[u8]>) -> Result<RootCertStore, Finding> {
     let kind = match source.kind {
         CaKind::ConfigMap => "configmap",
         CaKind::Secret => "secret",
@@ -167,7 +290,7 @@ fn named_roots(source: &CaSource, pem: Option<&[u8]>) -> Result<RootCertStore, F
         blocker(
             "CaUnusable",
             format!(
-                "{kind}/{name} (spec.database.tls.caRef) holds no certificate authority under {key:?}: {why}; look at it: kubectl get {kind} {name} -o yaml"
+                "{kind}/{name} ({field}.tls.caRef) holds no certificate authority under {key:?}: {why}; look at it: kubectl get {kind} {name} -o yaml"
             ),
         )
     };
@@ -186,14 +309,16 @@ fn named_roots(source: &CaSource, pem: Option<&[u8]>) -> Result<RootCertStore, F
     Ok(roots)
 }
 
-fn system_roots() -> Result<RootCertStore, Finding> {
+fn system_roots(field: &str) -> Result<RootCertStore, Finding> {
     let mut roots = RootCertStore::empty();
     // A bundle may hold a certificate that cannot be parsed; those that can are trusted.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(blocker(
             "NoTrustedRoots",
-            "this container holds no certificate authorities; name the server's in spec.database.tls.caRef, from a file: kubectl create configmap database-ca --from-file=ca.crt".into(),
+            format!(
+                "this container holds no certificate authorities; name the server's in {field}.tls.caRef, from a file: kubectl create configmap database-ca --from-file=ca.crt"
+            ),
         ));
     }
     Ok(roots)

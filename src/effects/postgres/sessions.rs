@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use super::classify::Failure;
 use super::connect::{Purpose, Session, Trouble};
-use super::preflight::terminate_right;
+use super::replicas::no_replica;
+use super::rights::terminate_right;
 use super::roles::{CLOCK, unknown};
 use super::server::{Credential, Server};
 use super::words::{blocker, quoted, run};
@@ -16,7 +17,7 @@ use crate::policy::target::RoleName;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// The user's sessions and prepared transactions on the primary, grouped. In autocommit, since inside a transaction the
+/// The user's sessions on a server and, on the primary, its prepared transactions, grouped. In autocommit, since inside a transaction the
 /// view is frozen; and by `usesysid` alone, since most other columns are empty for who may not see them, so that a
 /// filter on them would find nobody (R7). Parallel workers are part of their leader. Prepared transactions belong to
 /// the role that the session had become: those of a shared role can be ended by the other user, and do not count.
@@ -39,14 +40,20 @@ pub async fn sessions(server: &Server, admin: &Credential, user: &RoleName) -> R
             application_name: row.get(0),
             client_address: row.get(1),
             pod: String::new(),
+            endpoint: server.endpoint_name().map(ToOwned::to_owned),
             count: u32::try_from(row.get::<_, i64>(2)).unwrap_or(u32::MAX),
         });
+    }
+    // A standby knows those of its primary, and they are counted there.
+    if server.is_replica() {
+        return Ok(laggards);
     }
     for row in session.query(PREPARED, &[&user.as_str()]).await.map_err(failed)? {
         laggards.push(Laggard {
             application_name: format!("prepared transaction {}", row.get::<_, &str>(0)),
             client_address: String::new(),
             pod: String::new(),
+            endpoint: None,
             count: 1,
         });
     }
@@ -105,7 +112,8 @@ pub async fn terminate(
     }
 }
 
-/// A session of the administrator, on a primary: sessions on a standby are not seen from elsewhere.
+/// A session of the administrator, on a server that is what it is taken for: sessions on a standby are not seen from
+/// elsewhere, and those of a primary not from a standby.
 pub(super) async fn administer(server: &Server, admin: &Credential) -> Result<Session, Finding> {
     let until = Instant::now() + LIMIT;
     let failed = |failure: Failure| failure.finding(server, &admin.user);
@@ -113,10 +121,12 @@ pub(super) async fn administer(server: &Server, admin: &Credential) -> Result<Se
         .await
         .map_err(failed)?;
     let recovering = session.row("SELECT pg_is_in_recovery()", &[]).await;
-    if recovering.map_err(|trouble| failed(trouble.failure()))?.get(0) {
-        return Err(failed(Failure::Standby));
+    let recovering = recovering.map_err(|trouble| failed(trouble.failure()))?.get(0);
+    match (server.is_replica(), recovering) {
+        (false, true) => Err(failed(Failure::Standby)),
+        (true, false) => Err(no_replica(server)),
+        (false, false) | (true, true) => Ok(session),
     }
-    Ok(session)
 }
 
 /// A role's number, and the server's time.

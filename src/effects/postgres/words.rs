@@ -50,8 +50,12 @@ impl Server {
                 format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"))
             }
         };
+        let address = self
+            .address()
+            .map(|address| format!(" hostaddr={address}"))
+            .unwrap_or_default();
         let parameters = format!(
-            "host={} port={} dbname={} user={} sslmode={}",
+            "host={}{address} port={} dbname={} user={} sslmode={}",
             value(self.host()),
             self.port(),
             value(database),
@@ -108,6 +112,7 @@ impl Failure {
     pub fn finding(&self, server: &Server, user: &RoleName) -> Finding {
         let at = server.at();
         let (host, name) = (server.host(), server.name());
+        let field = server.field();
         let database = escape_identifier(server.database());
         let role = quoted(user);
         let try_it = format!("try it: {}", server.psql(user));
@@ -116,14 +121,14 @@ impl Failure {
             Self::Unreachable(Silence::NoSuchName) => (
                 "HostNotFound",
                 format!(
-                    "the name {host} (spec.database.host) does not resolve; look it up where Tandem runs: kubectl run -i --rm lookup --image=busybox --restart=Never -- nslookup {}",
+                    "the name {host} ({field}.host) does not resolve; look it up where Tandem runs: kubectl run -i --rm lookup --image=busybox --restart=Never -- nslookup {}",
                     shell::word(host)
                 ),
             ),
             Self::Unreachable(Silence::Refused) => (
                 "ConnectionRefused",
                 format!(
-                    "nobody listens at {at}: the server is down, or spec.database.port is another one; {try_it}"
+                    "nobody listens at {at}: the server is down, or {field}.port is another one; {try_it}"
                 ),
             ),
             Self::Unreachable(Silence::NoAnswer) => (
@@ -139,7 +144,8 @@ impl Failure {
             Self::Tls(why) => (
                 "TlsFailed",
                 format!(
-                    "no trusted connection to {at}: {why}. Nothing was sent. Compare the server's certificate with spec.database.tls.caRef and the name {name}: openssl s_client -starttls postgres -connect {at} -servername {name} -showcerts"
+                    "no trusted connection to {at}: {why}. Nothing was sent. Compare the server's certificate with {field}.tls.caRef and the name {name}: openssl s_client -starttls postgres -connect {} -servername {name} -showcerts",
+                    server.target()
                 ),
             ),
             Self::NotBound => (
@@ -155,7 +161,7 @@ impl Failure {
             Self::Pooler => (
                 "PoolerAnswered",
                 format!(
-                    "a pooler answers at {at}; through it neither a change nor a login proves anything. Set spec.database.host and port to the server itself"
+                    "a pooler answers at {at}; through it neither a change nor a login proves anything. Set {field}.host and port to the server itself"
                 ),
             ),
             Self::HbaRejected => (
@@ -306,6 +312,7 @@ mod tests {
             port: 5432,
             name: database.into(),
             admin: Admin::Secret(admin),
+            function: None,
             admin_certificate: None,
             tls: Tls::Disabled,
             effective_role: None,

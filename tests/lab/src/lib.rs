@@ -20,6 +20,7 @@
 //! | `node` | the programs that make the cluster, their configuration, keys and image |
 //! | `host` | what is needed of the machine: packages, and our own Go modules in `programs/` |
 //! | `postgres` | PostgreSQL servers as pods, and the usual pair of users in them |
+//! | `pgbouncer` | `PgBouncer` in front of one of them |
 //! | `consumer`, `tally` | applications as pods, in all ways of using a Secret, and what they counted |
 //! | `controller` | a build of Tandem itself, deployed as `deploy/base` says |
 //! | `eso` | the External Secrets Operator, one of its own for each namespace that wants one |
@@ -27,6 +28,7 @@
 //! | `argo` | Argo Rollouts, likewise |
 //! | `aws` | AWS Secrets Manager, emulated |
 //! | `audit` | what was asked of the API server, and by whom |
+//! | `link` | a way to the API server that a test can cut |
 //! | `process` | a program of the machine that runs beside the test |
 //! | `pods` | parts of manifests; any program of the machine in a pod |
 //! | `lab`, `namespace` | the cluster and a test's own corner of it |
@@ -45,6 +47,7 @@
 //! | `log/` | the logs of the cluster's programs; `log/audit.jsonl` is the API server's audit log |
 //! | `admin.kubeconfig` | the administrator's; it works inside the network: `lab exec`, `lab kubectl` |
 //! | `postgres/<namespace>/<name>/` | a server's settings, certificate and `server.log` |
+//! | `pgbouncer/<namespace>/<name>/` | a pooler's settings, certificate and `pgbouncer.log` |
 //! | `tally/<namespace>/<application>/` | what each run of each pod of an application counted |
 //! | `controllers/<namespace>/` | a controller's own directory, with the log of each of its pods |
 //! | `eso/<namespace>/` | an operator's own directory, with `operator.log` |
@@ -66,8 +69,10 @@ mod home;
 mod host;
 mod join;
 mod lab;
+mod link;
 mod namespace;
 mod node;
+mod pgbouncer;
 mod pods;
 mod poll;
 mod postgres;
@@ -91,7 +96,9 @@ pub use controller::{Controller, ControllerOptions};
 pub use eso::{AWS_KEYS_SECRET, Eso, EsoOptions, Synced};
 pub use home::{DIRECTORY_VARIABLE, Home};
 pub use lab::Lab;
+pub use link::Link;
 pub use namespace::Namespace;
+pub use pgbouncer::{CONSOLE_SECRET, KnownBy, PgBouncer, PgBouncerOptions, PoolMode, USERLIST_SECRET};
 pub use pods::Mount;
 pub use poll::eventually;
 pub use postgres::{

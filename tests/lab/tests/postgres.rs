@@ -1,7 +1,9 @@
 //! PostgreSQL servers in the lab.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
-use tandem_lab::{Lab, PostgresOptions, Stop, run};
+use tandem_lab::{Lab, PostgresOptions, Stop, eventually, run};
 use tokio_postgres::error::SqlState;
 
 fn sql_state(error: &anyhow::Error) -> Option<SqlState> {
@@ -102,29 +104,92 @@ fn a_stopped_server_refuses_and_a_started_one_has_kept_its_data() {
 }
 
 #[test]
-fn a_replica_follows() {
+fn a_replica_of_every_version_follows_late_or_not_at_all_and_takes_the_primary_s_place() {
     run(|lab: Lab| async move {
-        let stage = lab
-            .namespace("replica")
-            .await?
-            .stage(PostgresOptions::default())
-            .await?;
-        let replica = stage.postgres.replica("db-ro").await?;
-        assert_eq!(
-            replica
-                .value("postgres", "SELECT pg_is_in_recovery()")
-                .await?
-                .as_deref(),
-            Some("t")
-        );
-        stage
-            .postgres
-            .sql("appdb", "INSERT INTO orders (note) VALUES ('copied')")
-            .await?;
-        let arrived = tandem_lab::eventually("the row", std::time::Duration::from_secs(10), async || {
-            replica.value("appdb", "SELECT note FROM orders").await
-        });
-        assert_eq!(arrived.await?, "copied");
+        let each = [14, 15, 16, 17, 18].map(|version| follow(lab.clone(), version));
+        futures::future::try_join_all(each).await.map(drop)
+    });
+}
+
+async fn follow(lab: Lab, version: u32) -> Result<()> {
+    let stage = lab
+        .namespace("replica")
+        .await?
+        .stage(PostgresOptions::default().version(version))
+        .await?;
+    let (primary, seconds) = (&stage.postgres, Duration::from_secs);
+    let replica = primary.replica("db-ro").await?;
+    let note = async |text: &str| {
+        let insert = format!("INSERT INTO orders (note) VALUES ('{text}')");
+        primary.sql("appdb", &insert).await
+    };
+    let notes = async || {
+        replica
+            .value("appdb", "SELECT string_agg(note, ' ' ORDER BY id) FROM orders")
+            .await
+    };
+    let arrived = async |expected: &str| {
+        eventually(format!("{expected} on {version}"), seconds(15), async || {
+            Ok((notes().await?.as_deref() == Some(expected)).then_some(()))
+        })
+        .await
+    };
+    note("one").await?;
+    arrived("one").await?;
+
+    replica.delay(Duration::from_hours(1)).await?;
+    note("two").await?;
+    tokio::time::sleep(seconds(1)).await;
+    assert_eq!(notes().await?.as_deref(), Some("one"), "{version}: it is late");
+    replica.delay(Duration::ZERO).await?;
+    arrived("one two").await?;
+
+    replica.pause_replay().await?;
+    note("three").await?;
+    tokio::time::sleep(seconds(1)).await;
+    assert_eq!(
+        notes().await?.as_deref(),
+        Some("one two"),
+        "{version}: it is paused"
+    );
+    replica.resume_replay().await?;
+    arrived("one two three").await?;
+
+    replica.cut_off().await?;
+    note("lost").await?;
+    replica.promote().await?;
+    assert_eq!(notes().await?.as_deref(), Some("one two three"), "{version}");
+    // The way back: a fresh copy of who leads now.
+    let fresh = replica.replica("db-new").await?;
+    replica
+        .sql("appdb", "INSERT INTO orders (note) VALUES ('four')")
+        .await?;
+    eventually("the new one to follow", seconds(15), async || {
+        let newest = "SELECT note FROM orders ORDER BY id DESC LIMIT 1";
+        Ok((fresh.value("appdb", newest).await?.as_deref() == Some("four")).then_some(()))
+    })
+    .await
+}
+
+#[test]
+fn one_name_leads_to_several_servers_and_then_to_others() {
+    run(|lab: Lab| async move {
+        let namespace = lab.namespace("names").await?;
+        let primary = namespace.postgres(PostgresOptions::default()).await?;
+        let replica = primary.replica("db-ro").await?;
+        let name = format!("db-any.{}.svc.cluster.local", namespace.name());
+        let addresses = async |count| {
+            eventually("the name's addresses", Duration::from_secs(15), async || {
+                let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 5432)).await?.collect();
+                Ok((found.len() == count).then_some(found))
+            })
+            .await
+        };
+        namespace.name_servers("db-any", &[&primary, &replica]).await?;
+        let both = addresses(2).await?;
+        namespace.name_servers("db-any", &[&replica]).await?;
+        let one = addresses(1).await?;
+        assert!(both.contains(&one[0]), "{both:?} {one:?}");
         Ok(())
     });
 }

@@ -27,7 +27,7 @@ const META_INFO_LABEL: &str = "reloader.stakater.com/meta-info=reloader";
 /// The instances that look at the Secret and run, as far as that is known.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Instances {
-    found: Vec<Options>,
+    pub(super) found: Vec<Options>,
     /// What could not be seen.
     pub(super) doubts: Vec<Doubt>,
 }

@@ -57,16 +57,19 @@ pub enum Content {
     First,
     /// It was delivered before, and something else came between.
     Again,
+    /// A roll-back has delivered it, for the first time. It was there before the rotation that is taken back.
+    Returned,
 }
 
 impl Content {
-    /// By the id of the delivery that is seen, and of the first one.
+    /// By the id of the delivery that is seen, and of the first one of this rotation, which may be a roll-back.
     #[must_use]
-    pub fn of(landed: Option<&str>, first: Option<&str>) -> Self {
+    pub fn of(landed: Option<&str>, first: Option<&str>, undoes: bool) -> Self {
         match landed {
             None => Self::Unknown,
-            Some(_) if landed == first => Self::First,
-            Some(_) => Self::Again,
+            Some(_) if landed != first => Self::Again,
+            Some(_) if undoes => Self::Returned,
+            Some(_) => Self::First,
         }
     }
 }
@@ -98,6 +101,12 @@ impl Reloading {
     /// Whether a pod template, or a pod made from one, carries Reloader's mark for the Secret's present data.
     pub(super) fn marks(&self, metadata: Option<&ObjectMeta>, spec: Option<&PodSpec>) -> bool {
         let marker = self.marker.as_ref().filter(|_| self.content == Content::First);
+        marker.is_some_and(|marker| marker.is_on(metadata, spec))
+    }
+
+    /// The same in a roll-back, where the mark may be from the time before the rotation that is taken back.
+    pub(super) fn may_mark(&self, metadata: Option<&ObjectMeta>, spec: Option<&PodSpec>) -> bool {
+        let marker = self.marker.as_ref().filter(|_| self.content == Content::Returned);
         marker.is_some_and(|marker| marker.is_on(metadata, spec))
     }
 
@@ -145,7 +154,7 @@ impl Reloading {
         match (self.content, self.restart_of(workload)) {
             // Nobody could tell whether Reloader has done it for this delivery or for the one before.
             (Content::Again, _) | (_, None) => Restarter::Tandem,
-            (Content::Unknown | Content::First, Some(_)) => Restarter::Reloader,
+            (Content::Unknown | Content::First | Content::Returned, Some(_)) => Restarter::Reloader,
         }
     }
 
@@ -163,5 +172,7 @@ impl Reloading {
     }
 }
 
+#[cfg(test)]
+mod roll_back_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! What the lab needs of the machine, found or made before anything starts.
 
 mod packages;
+pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod programs;
 

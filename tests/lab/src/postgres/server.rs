@@ -8,32 +8,40 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::PostgresOptions;
+use super::replica::begin_with_copy;
 use crate::host::postgres::Installation;
 use crate::node::{IMAGE, database_authority};
 use crate::pods::{Mount, machine, volume_mounts, volumes};
 
-/// PostgreSQL refuses to run as root.
-const USER: u32 = 999;
+/// PostgreSQL and `PgBouncer` refuse to run as root.
+pub(crate) const USER: u32 = 999;
 
-/// The server's directory on the machine, which the pod sees as `/server`.
-pub(super) struct Files {
-    pub(super) dir: PathBuf,
+/// A server's directory on the machine, which the pod sees as `/server`.
+pub(crate) struct Files {
+    pub(crate) dir: PathBuf,
 }
 
 impl Files {
-    pub(super) fn create(dir: PathBuf) -> Result<Self> {
+    pub(crate) fn create(dir: PathBuf) -> Result<Self> {
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         own(&dir)?;
         Ok(Self { dir })
     }
 
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         // Moved into place: the server may be reading the former one.
         let (new, path) = (self.dir.join(format!("{name}.new")), self.dir.join(name));
         fs::write(&new, text).with_context(|| format!("cannot write {}", new.display()))?;
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
         own(&new)?;
         fs::rename(&new, &path).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Takes a file of another server.
+    pub(super) fn take(&self, from: &Path, name: &str) -> Result<()> {
+        let path = self.dir.join(name);
+        fs::rename(from, &path)
+            .with_context(|| format!("cannot move {} to {}", from.display(), path.display()))
     }
 }
 
@@ -43,7 +51,7 @@ fn own(path: &Path) -> Result<()> {
 }
 
 /// A certificate for all names by which a Service is reached, and its key.
-pub(super) fn certificate(
+pub(crate) fn certificate(
     home: &crate::Home,
     namespace: &str,
     name: &str,
@@ -106,16 +114,15 @@ pub(super) fn hba(options: &PostgresOptions, lines: Option<&str>) -> String {
 
 /// The pod's first process: makes the data when there is none and runs the server, but while a file says «stopped».
 ///
-/// With a primary's address the data is a copy of its data and the server follows it.
-pub(super) fn script(installation: &Installation, primary: Option<&str>) -> String {
+/// As a replica it begins with the copy that was made of its primary.
+pub(super) fn script(installation: &Installation, replica: bool) -> String {
     let bin = installation.seen_in_pod("bin");
-    let make = match primary {
-        None => format!(
-            "{bin}/initdb --no-sync --username=postgres --pwfile=/server/superuser --auth=scram-sha-256 --encoding=UTF8 --locale=C --pgdata=$data >>$log 2>&1"
-        ),
-        Some(primary) => format!(
-            "until PGPASSWORD=$(cat /server/superuser) {bin}/pg_basebackup --no-sync --checkpoint=fast --write-recovery-conf --dbname='host={primary} user=postgres sslmode=prefer' --pgdata=$data >>$log 2>&1; do rm -rf $data; sleep 0.5; done"
-        ),
+    let make = if replica {
+        begin_with_copy()
+    } else {
+        format!(
+            "{bin}/initdb --no-sync --username=postgres --pwfile=/server/superuser --auth=scram-sha-256 --encoding=UTF8 --locale=C --pgdata=$data"
+        )
     };
     format!(
         r#"set -u
@@ -124,7 +131,7 @@ log=/server/server.log
 server=
 over=
 trap 'over=yes; [ -z "$server" ] || kill -INT "$server"' TERM
-[ -s $data/PG_VERSION ] || {make}
+[ -s $data/PG_VERSION ] || {make} >>$log 2>&1
 while [ -z "$over" ]; do
   if [ -e /server/stopped ]; then sleep 0.1; continue; fi
   {bin}/postgres -D $data -c config_file=/server/postgresql.conf -c hba_file=/server/pg_hba.conf -c ident_file=/server/pg_ident.conf >>$log 2>&1 &
