@@ -26,6 +26,7 @@ mod headroom;
 pub mod invariant;
 pub mod journal;
 mod listed;
+mod lists;
 mod notices;
 mod pace;
 pub mod phase;
