@@ -123,8 +123,8 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 /// Fails to compile when a variant is added, and then fails until a row expects it.
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
-    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 11]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 23]);
+    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 12]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 13], [0; 24]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {

@@ -98,31 +98,15 @@ fn outside(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action) ->
     if asked_to_reapply(policy, journal).is_none() {
         return Some("S10: outside a rotation nothing is set unless somebody asks for it");
     }
-    let lost = match (action, drift(policy, journal, facts)) {
-        (_, None) => false,
-        (
-            Action::SetVerifier { user },
-            Some(Drift::ActiveRefused {
-                user: lost, cause, ..
-            }),
-        ) => *user == lost && cause != Cause::Told,
-        (
-            Action::Retire { user, .. },
-            Some(Drift::RetiredAccepted {
-                user: lost, cause, ..
-            }),
-        ) => *user == lost && cause != Cause::Told && is_proven(facts),
-        (
-            Action::Record { .. }
-            | Action::SetVerifier { .. }
-            | Action::Propose { .. }
-            | Action::Flip { .. }
-            | Action::Sync { .. }
-            | Action::Restart { .. }
-            | Action::Terminate { .. }
-            | Action::Retire { .. },
-            Some(Drift::OtherServer { .. } | Drift::ActiveRefused { .. } | Drift::RetiredAccepted { .. }),
-        ) => false,
+    let lost = match drift(policy, journal, facts) {
+        Some(Drift::ActiveRefused { user, cause, .. }) => {
+            cause != Cause::Told && *action == Action::SetVerifier { user }
+        }
+        Some(Drift::RetiredAccepted { user, cause, .. }) => {
+            let retires = matches!(action, Action::Retire { user: named, .. } if *named == user);
+            cause != Cause::Told && is_proven(facts) && retires
+        }
+        Some(Drift::OtherServer { .. }) | None => false,
     };
     (!lost).then_some("S10: only what was seen to be lost is set once more")
 }

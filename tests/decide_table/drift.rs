@@ -566,7 +566,9 @@ fn fm23_a_drift_is_told_with_its_likely_cause_and_both_ways_out() {
         )
     };
     let (reapply, accept) = (annotate("reapply"), annotate("accept"));
+    let (reapply, accept) = (reapply.as_str(), accept.as_str());
     let since = ago(hours(2)).to_string();
+    let since = since.as_str();
     let failover = Cause::Failover { from: 1, to: 3 };
     let cases: Vec<(Drift, &str, Vec<&str>)> = vec![
         (
@@ -575,15 +577,15 @@ fn fm23_a_drift_is_told_with_its_likely_cause_and_both_ways_out() {
             vec![
                 "same timeline",
                 "Terraform",
-                &since,
+                since,
                 "log_statement = ddl",
-                &reapply,
+                reapply,
             ],
         ),
         (
             active_refused(failover),
             "ActivePasswordRefused",
-            vec!["timeline 1", "timeline 3", "promoted", &reapply],
+            vec!["timeline 1", "timeline 3", "promoted", reapply],
         ),
         (
             active_refused(Cause::Told),
@@ -597,9 +599,9 @@ fn fm23_a_drift_is_told_with_its_likely_cause_and_both_ways_out() {
         (
             retired_accepted(failover),
             "RetiredPasswordAccepted",
-            vec!["logs in all the same", &reapply, &accept],
+            vec!["logs in all the same", reapply, accept],
         ),
-        (replaced(), "ServerReplaced", vec!["9009", "7001", &accept]),
+        (replaced(), "ServerReplaced", vec!["9009", "7001", accept]),
     ];
     for (drift, reason, parts) in cases {
         let said = words(&policy, &Waiting::Drift(drift));

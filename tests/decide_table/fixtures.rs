@@ -12,7 +12,7 @@ use tandem::machine::facts::{
     Asked, Consumer, Delivered, Failing, Finding, Identity, KeptSeen, Laggard, Login, OperatorSeen,
     Preflight, Previous, Quiet, Refused, Restarter, SecretSeen, Sessions, StoreSeen,
 };
-use tandem::machine::journal::{Finished, Landing, Rotation, ScheduleMark, Trigger, Undone};
+use tandem::machine::journal::{Finished, Kept, Landing, Rotation, ScheduleMark, Trigger, Undone};
 use tandem::machine::place::Place;
 use tandem::machine::step::{Behind, Entry, Waiting};
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Phase, Query, Step};
@@ -402,11 +402,15 @@ impl JournalVerbs for Journal {
         self.with(|r| r.rolled_out_at = Some(at))
     }
 
-    fn ended(self) -> Self {
-        Self {
-            rotation: None,
-            ..self
-        }
+    /// What it leaves was proven a moment ago, on the server that it began on.
+    fn ended(mut self) -> Self {
+        self.kept = self.rotation.take().map(|ended| Kept {
+            active: ended.pending,
+            retired: Some(ended.retiring),
+            identity: Some(server()),
+            since: now(),
+        });
+        self
     }
 
     fn recalling(self, history: Vec<Finished>) -> Self {

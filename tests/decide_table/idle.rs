@@ -435,8 +435,7 @@ fn begin() -> Vec<Row> {
     let at: Timestamp = "2026-11-20T03:00:00Z".parse().unwrap();
     let tomorrow: Timestamp = "2026-11-21T03:00:00Z".parse().unwrap();
     let now_trigger = || Trigger::RotateNow("new".into());
-    let by_noon =
-        |p: Policy| p.scheduled(tandem::policy::schedule::Schedule::cron("55 11 * * *", "UTC").unwrap());
+    let by_noon = |p: Policy| p.scheduled(Schedule::cron("55 11 * * *", "UTC").unwrap());
     let noon_mark = |since| {
         Some(ScheduleMark {
             text: "55 11 * * * UTC".into(),

@@ -76,7 +76,7 @@ fn idle() -> Vec<Row> {
             policy().aborting("stop"),
             resting().aborted("stop"),
             staged(),
-            looks(Phase::Idle, Query::Preflight),
+            looks(Phase::Idle, Query::Kept),
         ),
         row(
             "abort: suspended",
@@ -398,8 +398,8 @@ fn back() -> Vec<Row> {
     let there = || nothing().secret(put_back()).pending(accepted());
     let ended = giving_up().rolled_out(ago(mins(2)));
     let finished = |journal: Journal| {
-        let mut next = journal;
-        let gone = next.rotation.take().expect("a roll-back");
+        let gone = journal.rotation.clone().expect("a roll-back");
+        let mut next = journal.ended();
         next.history.insert(
             0,
             tandem::machine::journal::Finished {

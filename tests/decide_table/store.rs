@@ -138,7 +138,7 @@ fn begin() -> Vec<Row> {
             "store, idle: preflight follows, whatever the store says",
             through(),
             resting(),
-            nothing().store(StoreSeen::Unusable(trouble())),
+            nothing().store(StoreSeen::Unusable(trouble())).kept(in_order()),
             looks(Phase::Idle, Query::Preflight),
         ),
     ]
