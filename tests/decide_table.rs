@@ -28,6 +28,10 @@ mod fixtures;
 mod headroom;
 #[path = "decide_table/idle.rs"]
 mod idle;
+#[path = "decide_table/listed.rs"]
+mod listed;
+#[path = "decide_table/lists.rs"]
+mod lists;
 #[path = "decide_table/places.rs"]
 mod places;
 #[path = "decide_table/reloader.rs"]
@@ -57,6 +61,7 @@ fn table() -> Vec<Row> {
         roll_back::rows(),
         headroom::rows(),
         endpoints::rows(),
+        lists::rows(),
     ]
     .into_iter()
     .flatten()
@@ -117,8 +122,8 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 /// Fails to compile when a variant is added, and then fails until a row expects it.
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
-    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 11]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 22]);
+    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 12]);
+    let (mut actions, mut entries, mut reasons) = ([0; 11], [0; 11], [0; 23]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -182,6 +187,7 @@ fn query(query: Query) -> usize {
         Query::Operator => 7,
         Query::Place => 9,
         Query::Endpoints => 10,
+        Query::Lists => 11,
     }
 }
 
@@ -195,6 +201,9 @@ fn action(action: &Action) -> usize {
         Action::Retire { .. } => 5,
         Action::Propose { .. } => 6,
         Action::Sync { .. } => 7,
+        Action::Enlist { .. } => 8,
+        Action::Reload { .. } => 9,
+        Action::Strike { .. } => 10,
     }
 }
 
@@ -238,5 +247,6 @@ fn reason(why: &Waiting) -> usize {
         Waiting::Place(_) => 19,
         Waiting::Journals(_) => 20,
         Waiting::Replay { .. } => 21,
+        Waiting::List { .. } => 22,
     }
 }

@@ -253,6 +253,9 @@ impl Pass<'_> {
                 }
             }
         }
+        if let Some(decision) = self.strike(Phase::Retired) {
+            return decision;
+        }
         Decision::act(Phase::Retired, self.record(Entry::Finish, None))
     }
 }

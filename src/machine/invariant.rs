@@ -56,8 +56,10 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
         {
             Some("S5: the credential is not proven at every endpoint")
         }
-        Action::Record { .. } | Action::Propose { .. } => None,
-        Action::SetVerifier { user } => {
+        Action::Record { .. } | Action::Propose { .. } | Action::Reload { .. } => None,
+        Action::Strike { user, .. } => (*user != rotation.retiring || !refused_for_good(facts))
+            .then_some("S1: a pooler forgets the old password only after the server has"),
+        Action::SetVerifier { user } | Action::Enlist { user, .. } => {
             (*user != rotation.pending).then_some("S2: only the pending user's verifier is in the journal")
         }
         Action::Flip { .. } => (policy.delivery.source().is_some() && !facts.proposed)
@@ -181,6 +183,10 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
             Some("S3: the drain is not proven")
         }
     }
+}
+
+fn refused_for_good(facts: &Facts) -> bool {
+    facts.retired && matches!(facts.previous, Some(Previous::Refused | Previous::Unknown))
 }
 
 fn proven(facts: &Facts) -> bool {

@@ -17,7 +17,7 @@ use crate::api::spec::{
 use crate::api::{self, RotationPolicy};
 pub use database::{Admin, CaSource, Database, SecretKeyPair, Tls, Trust};
 pub use delivery::{Delivery, Route, StoredSecret};
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, Userlist};
 
 use database::parse_database;
 use delivery::parse_delivery;
