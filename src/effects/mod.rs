@@ -23,9 +23,9 @@ use crate::machine::facts::{
     Consumer, Facts, Finding, Login, OperatorSeen, Preflight, Previous, Refused, Room, SecretSeen, Sessions,
     StoreSeen,
 };
-use crate::machine::lists::ListSeen;
 use crate::machine::place::Place;
 use crate::machine::project::Projection;
+use crate::machine::userlists::ListSeen;
 use crate::machine::{Action, Loaded, Query};
 use crate::policy::Policy;
 

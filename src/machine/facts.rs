@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoints::EndpointSeen;
 use super::journal::Landing;
-use super::lists::ListSeen;
 use super::place::Place;
 use super::step::{Action, Entry};
+use super::userlists::ListSeen;
 use crate::policy::target::{ConsumerRef, RoleName};
 
 /// Everything seen, and everything done, since the pass began. Dropped at its end: nothing is remembered but the journal.

@@ -25,7 +25,6 @@ pub mod facts;
 mod headroom;
 pub mod invariant;
 pub mod journal;
-pub mod lists;
 mod notices;
 mod pace;
 pub mod phase;
@@ -34,6 +33,7 @@ pub mod project;
 mod roll_back;
 mod rotation;
 pub mod step;
+pub mod userlists;
 pub mod words;
 
 pub use after_delivery::QUIET_POLLS;

@@ -2,7 +2,7 @@
 
 use tandem::api::endpoint::EndpointRole;
 use tandem::machine::Facts;
-use tandem::machine::lists::{List, ListSeen};
+use tandem::machine::userlists::{List, ListSeen};
 use tandem::policy::target::SecretName;
 use tandem::policy::{Policy, SecretKeyPair, Userlist};
 

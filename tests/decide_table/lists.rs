@@ -4,8 +4,8 @@ use jiff::SignedDuration;
 use tandem::machine::endpoints::Door;
 use tandem::machine::facts::{Finding, Login, Previous, Refused};
 use tandem::machine::journal::{Finished, Trigger};
-use tandem::machine::lists::{List, POOLER_REFUSES};
 use tandem::machine::step::{Entry, Waiting};
+use tandem::machine::userlists::{List, POOLER_REFUSES};
 use tandem::machine::words::{Weight, words};
 use tandem::machine::{Action, Facts, Phase, Query};
 

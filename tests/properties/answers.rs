@@ -9,9 +9,9 @@ use tandem::machine::facts::{
 };
 use tandem::machine::invariant::permits;
 use tandem::machine::journal::Landing;
-use tandem::machine::lists::{List, ListSeen, POOLER_REFUSES};
 use tandem::machine::place::{Place, Shared, Taken};
 use tandem::machine::step::Entry;
+use tandem::machine::userlists::{List, ListSeen, POOLER_REFUSES};
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Step, decide};
 use tandem::policy::Policy;
 use tandem::policy::schedule::Schedule;

@@ -2,9 +2,10 @@
 
 mod endpoints;
 mod guards;
-mod lists;
+
 mod looks;
 mod unsettled;
+mod userlists;
 mod writes;
 
 use std::collections::HashMap;

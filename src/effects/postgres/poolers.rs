@@ -14,7 +14,7 @@ use super::server::{Credential, Server};
 use super::words::{blocker, quoted};
 use crate::machine::endpoints::Door;
 use crate::machine::facts::{Finding, Laggard};
-use crate::machine::lists::POOLER_REFUSES;
+use crate::machine::userlists::POOLER_REFUSES;
 use crate::policy::target::RoleName;
 
 const LIMIT: Duration = Duration::from_mins(1);

@@ -6,7 +6,7 @@ use crate::effects::kubernetes::userlist::ListSecret;
 use crate::effects::postgres::{self, Flaw, Userlist, Verifier};
 use crate::effects::{Error, Outcome};
 use crate::machine::facts::{Finding, Refused};
-use crate::machine::lists::{List, ListSeen};
+use crate::machine::userlists::{List, ListSeen};
 use crate::policy::target::RoleName;
 use crate::policy::{self, Endpoint, Policy};
 use crate::sensitive::Sensitive;
