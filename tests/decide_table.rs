@@ -32,6 +32,8 @@ mod idle;
 mod listed;
 #[path = "decide_table/lists.rs"]
 mod lists;
+#[path = "decide_table/modes.rs"]
+mod modes;
 #[path = "decide_table/places.rs"]
 mod places;
 #[path = "decide_table/reloader.rs"]
@@ -62,6 +64,7 @@ fn table() -> Vec<Row> {
         headroom::rows(),
         endpoints::rows(),
         lists::rows(),
+        modes::rows(),
     ]
     .into_iter()
     .flatten()
@@ -123,7 +126,7 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
     let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 12]);
-    let (mut actions, mut entries, mut reasons) = ([0; 11], [0; 11], [0; 23]);
+    let (mut actions, mut entries, mut reasons) = ([0; 11], [0; 11], [0; 24]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -247,6 +250,7 @@ fn reason(why: &Waiting) -> usize {
         Waiting::Place(_) => 19,
         Waiting::Journals(_) => 20,
         Waiting::Replay { .. } => 21,
-        Waiting::List { .. } => 22,
+        Waiting::List { .. } => 23,
+        Waiting::UnknownMode(_) => 22,
     }
 }

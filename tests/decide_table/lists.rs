@@ -8,9 +8,11 @@ use tandem::machine::step::{Entry, Waiting};
 use tandem::machine::userlists::{List, POOLER_REFUSES};
 use tandem::machine::words::{Weight, words};
 use tandem::machine::{Action, Facts, Phase, Query};
+use tandem::policy::RotateMode;
 
 use crate::fixtures::*;
 use crate::listed::*;
+use crate::modes::{hurried, journal};
 
 fn refused() -> Finding {
     Finding {
@@ -198,6 +200,17 @@ pub(crate) fn rows() -> Vec<Row> {
             pooled(),
             over(),
             gone().lists(listing(true, false)),
+            acts(Phase::Retired, strikes(ACTIVE)),
+        ),
+        row(
+            "lists: a leaked password goes there too",
+            hurried(pooled(), RotateMode::Immediate),
+            journal(RotateMode::Immediate).rolled_out(ago(mins(2))),
+            podless()
+                .previous(Previous::Refused)
+                .sessions(quiet(1, now()))
+                .endpoints([Door::Open, Door::Open])
+                .lists(listing(true, false)),
             acts(Phase::Retired, strikes(ACTIVE)),
         ),
         row(

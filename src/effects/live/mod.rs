@@ -1,8 +1,8 @@
 //! The real world: puts the adapters together, and wraps every write in the same fence.
 
+mod drain;
 mod endpoints;
 mod guards;
-
 mod looks;
 mod unsettled;
 mod userlists;
