@@ -28,6 +28,8 @@ mod fixtures;
 mod headroom;
 #[path = "decide_table/idle.rs"]
 mod idle;
+#[path = "decide_table/modes.rs"]
+mod modes;
 #[path = "decide_table/places.rs"]
 mod places;
 #[path = "decide_table/reloader.rs"]
@@ -57,6 +59,7 @@ fn table() -> Vec<Row> {
         roll_back::rows(),
         headroom::rows(),
         endpoints::rows(),
+        modes::rows(),
     ]
     .into_iter()
     .flatten()
@@ -118,7 +121,7 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
     let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 11]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 22]);
+    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 11], [0; 23]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -238,5 +241,6 @@ fn reason(why: &Waiting) -> usize {
         Waiting::Place(_) => 19,
         Waiting::Journals(_) => 20,
         Waiting::Replay { .. } => 21,
+        Waiting::UnknownMode(_) => 22,
     }
 }

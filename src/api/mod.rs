@@ -18,6 +18,8 @@ pub const FINALIZER: &str = "tandem.dev/finish";
 pub const FIELD_MANAGER: &str = "tandem";
 /// Annotation on a policy: any value not handled before starts one rotation.
 pub const ROTATE_NOW: &str = "tandem.dev/rotate-now";
+/// Annotation on a policy, beside [`ROTATE_NOW`]: how much the rotation that this starts may disturb.
+pub const ROTATE_MODE: &str = "tandem.dev/rotate-mode";
 /// Annotation on a policy: any value not handled before gives the running rotation up.
 pub const ABORT: &str = "tandem.dev/abort";
 /// Annotation on the application Secret: `<policy uid>/<rotation number>/<resourceVersion that was replaced>` of the

@@ -32,15 +32,22 @@ pub struct RotationPolicyStatus {
     /// Value of the abort annotation that was answered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_abort: Option<String>,
-    /// Workloads and pods that use the credential, while a rotation waits for them.
+    /// Workloads and pods that use the credential, while a rotation waits for them: a hundred at most, those with old
+    /// pods first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consumers: Vec<ConsumerStatus>,
+    /// How many there are besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_consumers: Option<u32>,
     /// Places besides the primary where applications log in, while a rotation is concerned with them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointStatus>,
-    /// Sessions of the old user that the drain waits for.
+    /// Sessions of the old user that the drain waits for, by whose they are: a hundred at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub laggards: Vec<LaggardStatus>,
+    /// How many there are besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_laggards: Option<u32>,
     /// Finished rotations, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<FinishedRotation>,
@@ -58,6 +65,9 @@ pub struct RotationStatus {
     pub number: u64,
     /// What started it.
     pub trigger: String,
+    /// How much it may disturb, where that is more than `Graceful`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// The fact that holds now; see docs/states.md.
     pub phase: String,
     /// Why the rotation before is taken back, when that is what this one does.

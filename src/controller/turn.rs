@@ -8,7 +8,7 @@ use crate::effects::{Error, Fresh, Outcome, World};
 use crate::machine::invariant::{Broken, permits};
 use crate::machine::project::{Projection, project, project_invalid, project_trouble};
 use crate::machine::{Action, Decision, Facts, Loaded, Step, decide};
-use crate::policy::{Invalid, Policy};
+use crate::policy::{Invalid, Policy, RotateMode};
 
 /// More steps than any rotation has; a turn that reaches it goes on in the next, so that one policy cannot starve
 /// the others.
@@ -162,10 +162,20 @@ fn meaning(fresh: &mut Fresh) -> Result<Policy, Invalid> {
         return Ok(live);
     };
     let Some(rotation) = &journal.rotation else {
-        return Ok(live);
+        // The mode is said of the value beside it. Once that is answered, it asks for nothing.
+        let asked = live.rotate_now.is_some() && live.rotate_now != journal.handled;
+        let rotate_mode = if asked {
+            live.rotate_mode
+        } else {
+            Ok(RotateMode::Graceful)
+        };
+        return Ok(Policy { rotate_mode, ..live });
     };
     match Policy::parse_as(&fresh.object, &rotation.spec) {
-        Ok(policy) => Ok(policy),
+        Ok(policy) => Ok(Policy {
+            rotate_mode: Ok(rotation.mode),
+            ..policy
+        }),
         Err(invalid) => {
             fresh.journal = Loaded::Corrupt(format!("its snapshot is not valid here: {invalid}"));
             Ok(live)

@@ -22,14 +22,16 @@ struct Run {
 }
 
 impl Series {
-    /// Takes in one poll. A session ends the series; so does a gap, since nobody knows what happened in it. Elapsed
-    /// time is measured by the monotonic clock: a clock that is set forward proves nothing.
+    /// Takes in one poll that was begun at `began` and has just ended. A session ends the series; so does a gap, since
+    /// nobody knows what happened in it. The poll itself is none, however long a busy server takes for it; nor is that
+    /// time quiet time, since when in it the server counted is not known. Time is measured by the monotonic clock: a
+    /// clock that is set forward proves nothing.
     pub(super) fn poll(
         &self,
         policy: &str,
         rotation: u64,
         quiet: bool,
-        gap: Duration,
+        (began, gap): (Instant, Duration),
         now: Timestamp,
     ) -> Option<Quiet> {
         let at = Instant::now();
@@ -44,7 +46,7 @@ impl Series {
             last: at,
             polls: 0,
         });
-        if run.rotation != rotation || at.duration_since(run.last) > gap {
+        if run.rotation != rotation || began.saturating_duration_since(run.last) > gap {
             *run = Run {
                 rotation,
                 first: at,
@@ -54,7 +56,8 @@ impl Series {
         }
         run.last = at;
         run.polls = run.polls.saturating_add(1);
-        let elapsed = SignedDuration::try_from(at.duration_since(run.first)).unwrap_or(SignedDuration::ZERO);
+        let elapsed = began.saturating_duration_since(run.first);
+        let elapsed = SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::ZERO);
         Some(Quiet {
             since: now.checked_sub(elapsed).unwrap_or(now),
             polls: run.polls,
@@ -81,7 +84,7 @@ mod tests {
         let series = Series::default();
         let poll = |rotation, quiet| {
             series
-                .poll("p", rotation, quiet, GAP, Timestamp::UNIX_EPOCH)
+                .poll("p", rotation, quiet, (Instant::now(), GAP), Timestamp::UNIX_EPOCH)
                 .map(|q| q.polls)
         };
         assert_eq!(poll(1, true), Some(1));
@@ -92,5 +95,21 @@ mod tests {
         tokio::time::advance(Duration::from_secs(11)).await;
         assert_eq!(poll(1, true), Some(1), "so does a gap");
         assert_eq!(poll(2, true), Some(1), "and another rotation");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_takes_its_time_breaks_no_series_and_makes_none_longer() {
+        let series = Series::default();
+        let now = Timestamp::UNIX_EPOCH;
+        let poll = async || {
+            let began = Instant::now();
+            tokio::time::advance(GAP * 2).await;
+            let quiet = series.poll("p", 1, true, (began, GAP), now);
+            quiet.map(|q| (q.polls, now.duration_since(q.since)))
+        };
+        assert_eq!(poll().await, Some((1, SignedDuration::ZERO)));
+        assert_eq!(poll().await, Some((2, SignedDuration::ZERO)));
+        // The poll between the first and the last counts.
+        assert_eq!(poll().await, Some((3, SignedDuration::from_secs(20))));
     }
 }

@@ -10,6 +10,7 @@ use super::phase::Phase;
 use super::rotation::Pass;
 use super::step::{Action, Behind, Decision, Entry, Query, Waiting};
 use crate::api::spec::{OnActiveSessions, RestartMode};
+use crate::policy::RotateMode;
 use crate::policy::target::ConsumerKind;
 
 /// Quiet polls in a row that prove a drain, however short the quiet time.
@@ -23,7 +24,11 @@ impl Pass<'_> {
         if let Some(finding) = refused(self.facts) {
             return self.refused_after_delivery(finding);
         }
-        if self.facts.retired {
+        if self.policy.mode() == RotateMode::Immediate {
+            if let Some(stop) = self.cut_off() {
+                return stop;
+            }
+        } else if self.facts.retired {
             return self.prove_retired();
         }
         // Looked at in every pass, also after the rollout was recorded: a rollback by hand brings old pods back.
@@ -159,8 +164,42 @@ impl Pass<'_> {
         }
     }
 
+    /// Nothing, when the old password is refused and nobody has a session with it. A leaked password is not kept valid
+    /// for the sake of a rollout.
+    fn cut_off(&self) -> Option<Decision> {
+        let phase = Phase::Delivered;
+        match &self.facts.previous {
+            None => return Some(Decision::look(phase, Query::Previous)),
+            Some(Previous::Unreachable(finding)) => {
+                return Some(self.wait(phase, Waiting::Refused(finding.clone())));
+            }
+            Some(Previous::Accepted) if self.facts.retired => {
+                return Some(self.wait(phase, Waiting::NotRetired));
+            }
+            // A password that nobody remembers may be the leaked one.
+            Some(Previous::Unknown) if self.facts.retired => {}
+            Some(Previous::Accepted | Previous::Unknown) => return Some(self.retire(phase)),
+            Some(Previous::Refused) => {}
+        }
+        match &self.facts.sessions {
+            None => Some(Decision::look(phase, Query::Sessions)),
+            Some(Sessions::Counted { laggards, .. }) if !laggards.is_empty() && !self.facts.terminated => {
+                Some(Decision::act(phase, self.terminate()))
+            }
+            Some(Sessions::Counted { .. }) => None,
+            Some(Sessions::Unreachable(finding)) => Some(self.wait(phase, Waiting::Refused(finding.clone()))),
+        }
+    }
+
     fn drain(&self, rolled_out_at: Timestamp) -> Decision {
         let phase = Phase::RolledOut;
+        // It is proven to be cut off, in this very pass. A replica that was not waited for before is waited for now.
+        if self.policy.mode() == RotateMode::Immediate {
+            if let Some(stop) = self.endpoints(phase) {
+                return stop;
+            }
+            return Decision::act(Phase::Retired, self.record(Entry::Finish, None));
+        }
         let keep_until = later(rolled_out_at, self.policy.retire.after);
         if keep_until > self.now {
             // Looked at all the same: a failover could lose the new password meanwhile, and applications use it.
@@ -174,13 +213,13 @@ impl Pass<'_> {
             }
             Some(Sessions::Counted { laggards, quiet }) => (laggards, quiet),
         };
-        let terminates = self.policy.drain.on_active == OnActiveSessions::Terminate;
+        let terminates = self.policy.on_active() == OnActiveSessions::Terminate;
         let overdue = self.now.duration_since(rolled_out_at) > self.policy.drain.timeout;
         let poll = later(self.now, poll_interval(self.policy.drain.quiet_for));
         if terminates && self.facts.terminated {
             // Connection pools come back at once, for as long as the password works. Waiting for quiet would have no
             // end; the deadline that the policy sets is this one.
-            return self.retire();
+            return self.retire(Phase::Drained);
         }
         if !laggards.is_empty() {
             if overdue && terminates {
@@ -204,7 +243,7 @@ impl Pass<'_> {
             let until = over.map_or(poll, |over| poll.min(over));
             return Decision::wait(phase, until, Waiting::Quiet);
         }
-        self.retire()
+        self.retire(Phase::Drained)
     }
 
     fn terminate(&self) -> Action {
@@ -213,14 +252,17 @@ impl Pass<'_> {
         }
     }
 
-    fn retire(&self) -> Decision {
-        if let Some(stop) = self.endpoints(Phase::Drained) {
+    fn retire(&self, phase: Phase) -> Decision {
+        // What has leaked is not kept valid for the sake of a replica that is late.
+        if self.policy.mode() != RotateMode::Immediate
+            && let Some(stop) = self.endpoints(phase)
+        {
             return stop;
         }
         // The active credential was proven in this very pass: never retire one user unless the other works now.
         let user = self.rotation.retiring.clone();
         Decision::act(
-            Phase::Drained,
+            phase,
             Action::Retire {
                 user,
                 mode: self.policy.retire.mode,
@@ -243,7 +285,7 @@ impl Pass<'_> {
     /// Sessions that were opened between their end and the change of the password have to go too, when there is to be
     /// an end to them at all.
     fn finish(&self) -> Decision {
-        if self.policy.drain.on_active == OnActiveSessions::Terminate && !self.facts.terminated {
+        if self.policy.on_active() == OnActiveSessions::Terminate && !self.facts.terminated {
             match &self.facts.sessions {
                 None => return Decision::look(Phase::Retired, Query::Sessions),
                 Some(Sessions::Counted { laggards, .. }) if !laggards.is_empty() => {

@@ -7,16 +7,16 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::facts::{Facts, Finding, Preflight, Refused, SecretSeen, StoreSeen};
+use super::facts::{Facts, Finding, Identity, Refused, SecretSeen, StoreSeen};
 use super::journal::{Journal, Loaded, Rotation, ScheduleMark, Trigger};
 use super::pace::{SLOW, later};
 use super::phase::Phase;
 use super::place::Place;
 use super::rotation::{Pass, outdated};
 use super::step::{Action, Decision, Entry, Query, Step, Waiting};
-use crate::policy::Policy;
 use crate::policy::schedule::Due;
 use crate::policy::target::RoleName;
+use crate::policy::{Policy, RotateMode};
 
 /// Passwords that are tried before the server's policy is reported as unpassable.
 pub const MAX_REJECTED: u32 = 5;
@@ -104,6 +104,7 @@ fn adopt(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
     next.handled = remains.handled;
     next.rotation = Some(Rotation {
         trigger: Trigger::Recovery,
+        mode: RotateMode::Graceful,
         started_at: now,
         spec: policy.snapshot.clone(),
         pending: active.clone(),
@@ -197,8 +198,20 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
     if let Some(value) = asked_to_abort(policy, journal) {
         return call_off(policy, journal, value, trigger.as_ref(), now);
     }
-    let opens = policy.schedule.as_ref().map_or(now, |s| s.opens(now));
+    // An emergency waits for no window and for no other policy.
+    let mode = match &trigger {
+        Some(Trigger::RotateNow(_)) => match &policy.rotate_mode {
+            Ok(mode) => *mode,
+            Err(text) => {
+                return Decision::wait(Phase::Idle, later(now, SLOW), Waiting::UnknownMode(text.clone()));
+            }
+        },
+        Some(_) | None => RotateMode::Graceful,
+    };
+    let schedule = policy.schedule.as_ref().filter(|_| mode == RotateMode::Graceful);
+    let opens = schedule.map_or(now, |s| s.opens(now));
     if trigger.is_some()
+        && mode == RotateMode::Graceful
         && opens <= now
         && let Some(stop) = without_place(policy, facts, now)
     {
@@ -226,7 +239,13 @@ fn idle(policy: &Policy, journal: &Journal, facts: &Facts, now: Timestamp) -> De
     if opens > now {
         return Decision::wait(Phase::Prepared, opens, Waiting::Window(opens));
     }
-    stage(policy, journal, facts, preflight, active, trigger, now)
+    let begin = Begin {
+        trigger,
+        mode,
+        active: active.clone(),
+        identity: preflight.identity.clone(),
+    };
+    stage(policy, journal, facts, begin, now)
 }
 
 /// Nothing, when a rotation may begin beside those of other policies. It is asked before preflight, so that those who
@@ -245,22 +264,29 @@ fn without_place(policy: &Policy, facts: &Facts, now: Timestamp) -> Option<Decis
     }
 }
 
-fn stage(
-    policy: &Policy,
-    journal: &Journal,
-    facts: &Facts,
-    preflight: &Preflight,
-    active: &RoleName,
+/// A rotation that may begin.
+struct Begin {
     trigger: Trigger,
-    now: Timestamp,
-) -> Decision {
-    let Some(standby) = policy.pair.other(active) else {
+    mode: RotateMode,
+    active: RoleName,
+    identity: Option<Identity>,
+}
+
+fn stage(policy: &Policy, journal: &Journal, facts: &Facts, begin: Begin, now: Timestamp) -> Decision {
+    let Begin {
+        trigger,
+        mode,
+        active,
+        identity,
+    } = begin;
+    let Some(standby) = policy.pair.other(&active) else {
         return Decision::wait(
             Phase::Idle,
             later(now, SLOW),
-            Waiting::SecretChanged(Some(active.clone())),
+            Waiting::SecretChanged(Some(active)),
         );
     };
+    let standby = standby.clone();
     let mut next = journal.clone();
     // At its end it stands still, by the rule that numbers have no gap, and does not start anew.
     next.number = next.number.saturating_add(1);
@@ -271,11 +297,12 @@ fn stage(
     next.schedule = schedule_mark(policy, now);
     next.rotation = Some(Rotation {
         trigger,
+        mode,
         started_at: now,
         spec: policy.snapshot.clone(),
-        pending: standby.clone(),
-        retiring: active.clone(),
-        identity: preflight.identity.clone(),
+        pending: standby,
+        retiring: active,
+        identity,
         staged_at: None,
         undoes: None,
         rejected: 0,

@@ -7,7 +7,7 @@ use super::facts::{Facts, Login, Previous, SecretSeen, Sessions, StoreSeen};
 use super::journal::{Journal, Loaded, Rotation};
 use super::step::{Action, Entry};
 use crate::api::spec::{OnActiveSessions, RestartMode};
-use crate::policy::Policy;
+use crate::policy::{Policy, RotateMode};
 
 /// A write that must not happen. Always a defect of Tandem, never of its surroundings.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -49,10 +49,13 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
         Action::Propose { .. } | Action::Flip { .. } if !proven(facts) => {
             Some("S5: the source of truth must never name an unproven credential")
         }
-        // Where the Secret carries it already, only its mark is put back; and a roll-back puts back what has worked
-        // everywhere.
+        // Where the Secret carries it already, only its mark is put back; a roll-back puts back what has worked
+        // everywhere; and what has leaked is not kept for the sake of a replica that is late.
         Action::Propose { .. } | Action::Flip { .. }
-            if rotation.undoes.is_none() && !delivered(facts) && !endpoints::open(policy, facts) =>
+            if rotation.undoes.is_none()
+                && policy.mode() != RotateMode::Immediate
+                && !delivered(facts)
+                && !endpoints::open(policy, facts) =>
         {
             Some("S5: the credential is not proven at every endpoint")
         }
@@ -76,8 +79,8 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
                 .then_some("a restart that somebody took back is not made again")
         }
         Action::Terminate { user } => (*user != rotation.retiring
-            || (rotation.rolled_out_at.is_none() && !facts.retired))
-            .then_some("sessions are ended only after the rollout"),
+            || (rotation.rolled_out_at.is_none() && !facts.retired && !cut_off(policy, facts)))
+        .then_some("sessions are ended only after the rollout"),
         Action::Retire { user, .. } => retire(policy, rotation, facts, user == &rotation.retiring),
     };
     broken.map_or(Ok(()), forbid)
@@ -155,6 +158,10 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
     if !proven(facts) {
         return Some("S1: the old user is retired only while the new one is proven to work");
     }
+    // That applications are refused until they are restarted is what was asked for.
+    if policy.mode() == RotateMode::Immediate {
+        return None;
+    }
     if !endpoints::open(policy, facts) {
         return Some("S1: the old user is retired only while the new one is proven at every endpoint");
     }
@@ -169,7 +176,7 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
     if !pods_gone {
         return Some("S3: a pod may still hold the old credential");
     }
-    if policy.drain.on_active == OnActiveSessions::Terminate && facts.terminated {
+    if policy.on_active() == OnActiveSessions::Terminate && facts.terminated {
         return None;
     }
     match &facts.sessions {
@@ -181,6 +188,11 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
             Some("S3: the drain is not proven")
         }
     }
+}
+
+/// Whether the old user is retired before the rollout, and cannot log in any more.
+fn cut_off(policy: &Policy, facts: &Facts) -> bool {
+    policy.mode() == RotateMode::Immediate && matches!(facts.previous, Some(Previous::Refused))
 }
 
 fn proven(facts: &Facts) -> bool {

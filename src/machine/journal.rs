@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::Identity;
 use crate::api::{self, RotationPolicySpec};
+use crate::policy::RotateMode;
 use crate::policy::target::RoleName;
 
 /// Layout of the journal; another one is refused, never guessed at.
@@ -66,6 +67,9 @@ pub struct ScheduleMark {
 pub struct Rotation {
     /// What started it.
     pub trigger: Trigger,
+    /// How much it may disturb.
+    #[serde(default, skip_serializing_if = "is_graceful")]
+    pub mode: RotateMode,
     /// When it started.
     pub started_at: Timestamp,
     /// The spec that it runs on to its end, whatever is edited meanwhile.
@@ -259,6 +263,11 @@ impl Journal {
         }
         None
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_graceful(mode: &RotateMode) -> bool {
+    *mode == RotateMode::Graceful
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

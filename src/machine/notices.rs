@@ -5,7 +5,7 @@ use super::project::{Notice, ROLLED_BACK};
 use super::step::Decision;
 use crate::api::status::{FinishedRotation, RotationPolicyStatus};
 use crate::api::{self, condition};
-use crate::policy::Policy;
+use crate::policy::{Policy, RotateMode};
 
 /// One Event for each phase that was reached since, and one when it first stands still.
 pub(super) fn notices(
@@ -44,6 +44,11 @@ pub(super) fn notices(
             .rotation
             .as_ref()
             .filter(|shown| shown.number == rotation.number);
+        if before.is_none()
+            && let Some((reason, price)) = price(policy)
+        {
+            tell(true, reason, format!("rotation {}: {price}", rotation.number));
+        }
         let reached = before
             .and_then(|shown| Phase::ALL.into_iter().find(|p| p.as_str() == shown.phase))
             .unwrap_or(Phase::Prepared);
@@ -108,6 +113,21 @@ fn too_late<'a>(old: &RotationPolicyStatus, new: &'a RotationPolicyStatus) -> Op
         .as_ref()
         .is_some_and(|last| last.reason.as_ref() == Some(&by));
     (!runs && !ran).then_some(value)
+}
+
+/// What a rotation costs that is in a hurry.
+fn price(policy: &Policy) -> Option<(&'static str, &'static str)> {
+    match policy.mode() {
+        RotateMode::Graceful => None,
+        RotateMode::Urgent => Some((
+            "RotatingUrgently",
+            "it waits for no window and for no other policy; sessions of the old user are ended when drain.timeout is over",
+        )),
+        RotateMode::Immediate => Some((
+            "RotatingImmediately",
+            "when the application Secret carries the new credential, the old password is refused and its sessions are ended; applications that hold it are refused until they are restarted",
+        )),
+    }
 }
 
 fn announce(phase: Phase) -> (&'static str, &'static str) {

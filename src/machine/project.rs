@@ -4,19 +4,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::next_scheduled;
-use super::endpoints::Door;
-use super::facts::{Facts, Finding, Login, Preflight, SecretSeen, Sessions};
-use super::journal::{Finished, Journal, Loaded};
+use super::facts::{Facts, Finding, Login, Preflight, SecretSeen};
+use super::journal::{Finished, Loaded};
+use super::lists::{consumers, endpoints, laggards};
 use super::notices::notices;
 use super::phase::Phase;
 use super::step::{Decision, Step, Waiting};
 use super::words::{Weight, rotate_now_command, words};
 use crate::api::condition::{self, condition, merged};
-use crate::api::status::{
-    ConsumerStatus, EndpointStatus, FinishedRotation, LaggardStatus, RotationPolicyStatus, RotationStatus,
-};
-use crate::policy::target::ConsumerKind;
-use crate::policy::{Endpoint, Invalid, Policy};
+use crate::api::status::{FinishedRotation, RotationPolicyStatus, RotationStatus};
+use crate::policy::{Invalid, Policy, RotateMode};
 
 /// How a rotation ended that was taken back, or that took one back.
 pub(super) const ROLLED_BACK: &str = "RolledBack";
@@ -65,6 +62,10 @@ pub fn project(
         journal.rotation.as_ref().map(|rotation| RotationStatus {
             number: journal.number,
             trigger: rotation.trigger.as_str().to_owned(),
+            mode: match rotation.mode {
+                RotateMode::Graceful => None,
+                mode @ (RotateMode::Urgent | RotateMode::Immediate) => Some(mode.as_str().to_owned()),
+            },
             phase: decision.phase.as_str().to_owned(),
             undoing: rotation.trigger.undoing(),
             started_at: Time(rotation.started_at),
@@ -81,6 +82,8 @@ pub fn project(
         }) => landing.clone(),
         Some(SecretSeen::Present { delivered: None, .. } | SecretSeen::Missing) | None => landed,
     };
+    let (consumers, more_consumers) = consumers(facts, old);
+    let (laggards, more_laggards) = laggards(facts);
     let mut status = RotationPolicyStatus {
         observed_generation: Some(policy.generation),
         active_user: active_user(facts).or_else(|| old.active_user.clone()),
@@ -93,9 +96,11 @@ pub fn project(
             .or_else(|| old.credential_changed_at.clone()),
         last_handled_rotate_now: held.and_then(|journal| journal.handled.clone()),
         last_handled_abort: held.and_then(|journal| journal.aborted.clone()),
-        consumers: consumers(facts, old),
+        consumers,
+        more_consumers,
         endpoints: endpoints(policy, held.map(AsRef::as_ref), facts, old, now),
-        laggards: laggards(facts),
+        laggards,
+        more_laggards,
         history: history.iter().take(policy.history_limit).map(finished).collect(),
         rotation,
         conditions: Vec::new(),
@@ -186,80 +191,6 @@ fn active_user(facts: &Facts) -> Option<String> {
     named
         .or_else(|| facts.preflight.as_ref()?.active.as_ref())
         .map(ToString::to_string)
-}
-
-fn consumers(facts: &Facts, old: &RotationPolicyStatus) -> Vec<ConsumerStatus> {
-    let before = facts.preflight.as_ref().map(|preflight| &preflight.consumers);
-    let Some(seen) = facts.consumers.as_ref().or(before) else {
-        return old.consumers.clone();
-    };
-    seen.iter()
-        .map(|consumer| ConsumerStatus {
-            kind: consumer.reference.kind.as_str().to_owned(),
-            name: consumer.reference.name.clone(),
-            restarted_by: matches!(consumer.reference.kind, ConsumerKind::Workload(_))
-                .then(|| consumer.restarter.as_str().to_owned()),
-            old_pods: u32::try_from(consumer.old_pods.len()).unwrap_or(u32::MAX),
-            ready: consumer.ready,
-        })
-        .collect()
-}
-
-/// Kept through a rotation, for a pass looks at each only when its time has come.
-fn endpoints(
-    policy: &Policy,
-    held: Option<&Journal>,
-    facts: &Facts,
-    old: &RotationPolicyStatus,
-    now: Timestamp,
-) -> Vec<EndpointStatus> {
-    let Some(rotation) = held.and_then(|journal| journal.rotation.as_ref()) else {
-        return Vec::new();
-    };
-    let shown = |name: &str| old.endpoints.iter().find(|endpoint| endpoint.name == name);
-    let status = |endpoint: &Endpoint| {
-        let name = &endpoint.name;
-        let seen = facts.endpoints.iter().flatten().find(|seen| seen.name == *name);
-        let first = shown(name)
-            .and_then(|shown| shown.verified_at.clone())
-            // Times are shown to the second.
-            .filter(|at| at.0.as_second() >= rotation.started_at.as_second());
-        let verified_at = match seen.map(|seen| &seen.door) {
-            Some(Door::Open) => Some(first.unwrap_or(Time(now))),
-            Some(Door::Behind(_) | Door::Refused(_)) => None,
-            None => first,
-        };
-        let old_sessions = match &facts.sessions {
-            Some(Sessions::Counted { laggards, .. }) => {
-                let here = laggards.iter().filter(|l| l.endpoint.as_ref() == Some(name));
-                Some(here.map(|l| l.count).sum())
-            }
-            Some(Sessions::Unreachable(_)) => None,
-            None => shown(name).and_then(|shown| shown.old_sessions),
-        };
-        EndpointStatus {
-            name: name.clone(),
-            verified_at,
-            old_sessions,
-        }
-    };
-    policy.endpoints.iter().map(status).collect()
-}
-
-fn laggards(facts: &Facts) -> Vec<LaggardStatus> {
-    let Some(Sessions::Counted { laggards, .. }) = &facts.sessions else {
-        return Vec::new();
-    };
-    laggards
-        .iter()
-        .map(|l| LaggardStatus {
-            application_name: l.application_name.clone(),
-            client_address: l.client_address.clone(),
-            pod: l.pod.clone(),
-            endpoint: l.endpoint.clone(),
-            count: l.count,
-        })
-        .collect()
 }
 
 fn finished(entry: &Finished) -> FinishedRotation {

@@ -8,6 +8,7 @@ use super::phase::Phase;
 use super::rotation::Pass;
 use super::step::{Action, Decision, Entry, NoWayBack, Query, Waiting};
 use crate::api::spec::OnFailure;
+use crate::policy::RotateMode;
 
 /// Longest reason that is kept of a failure, in bytes.
 const MAX_REASON: usize = 256;
@@ -138,6 +139,7 @@ impl Pass<'_> {
         next.remember(self.ended(trigger.undoing()), self.policy.history_limit);
         next.rotation = Some(Rotation {
             trigger,
+            mode: RotateMode::Graceful,
             started_at: self.now,
             spec: self.rotation.spec.clone(),
             pending: self.rotation.retiring.clone(),

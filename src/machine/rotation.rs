@@ -9,7 +9,7 @@ use super::journal::{Journal, Landing, Rotation, Trigger};
 use super::pace::{SETTLES, SLOW, later, pace, patience, sync_poll};
 use super::phase::Phase;
 use super::step::{Action, Decision, Entry, Query, Waiting};
-use crate::policy::{Policy, Route};
+use crate::policy::{Policy, RotateMode, Route};
 
 /// One pass over a running rotation.
 pub(super) struct Pass<'a> {
@@ -150,13 +150,17 @@ impl Pass<'_> {
             return Some(stop);
         }
         // What is put back is not kept waiting: applications may be down for the want of it, and it has worked everywhere.
-        if self.rotation.undoes.is_none()
+        // Nor is what has leaked replaced the later for a replica that is behind.
+        let returns = self.rotation.undoes.is_some();
+        let mode = self.policy.mode();
+        if !returns
+            && mode != RotateMode::Immediate
             && let Some(stop) = self.endpoints(Phase::Altered)
         {
             return Some(stop);
         }
         let schedule = self.policy.schedule.as_ref();
-        let schedule = schedule.filter(|_| self.rotation.undoes.is_none());
+        let schedule = schedule.filter(|_| !returns && mode == RotateMode::Graceful);
         let opens = schedule.map_or(self.now, |s| s.opens(self.now));
         (opens > self.now).then(|| Decision::wait(Phase::Verified, opens, Waiting::Window(opens)))
     }

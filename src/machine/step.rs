@@ -211,6 +211,8 @@ pub enum Waiting {
     JournalCorrupt(String),
     /// Preflight found something that stands in the way.
     Preflight(Vec<Finding>),
+    /// A rotation is asked for in a mode that there is not.
+    UnknownMode(String),
     /// The schedule's window is closed until then.
     Window(Timestamp),
     /// As many rotations as may be are under way.

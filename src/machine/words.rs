@@ -1,12 +1,12 @@
 //! Sentences for the person on call: what happened, to which object, and the next command to type.
 
-use super::endpoints;
 use super::place::{Shared, Taken};
 use super::step::{Behind, Crowded, NoWayBack, Waiting};
+use super::{endpoints, listed};
 use crate::api::spec::TargetKind;
 use crate::api::{self, journal_name};
 use crate::policy::target::{ConsumerKind, ConsumerRef};
-use crate::policy::{Policy, Route};
+use crate::policy::{Policy, RotateMode, Route};
 
 /// How much somebody has to care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,14 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
             Weight::Progress,
             format!(
                 "suspended before the next side effect; go on with: kubectl -n {namespace} patch rotpol {name} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'"
+            ),
+        ),
+        Waiting::UnknownMode(text) => (
+            "UnknownRotateMode",
+            Weight::Trouble,
+            format!(
+                "a rotation is asked for with {key}={text:?}, which is none of Graceful, Urgent and Immediate; correct it: kubectl -n {namespace} annotate --overwrite rotpol {name} {key}=Graceful",
+                key = api::ROTATE_MODE
             ),
         ),
         Waiting::JournalCorrupt(flaw) => (
@@ -180,7 +188,6 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
             ),
         ),
         Waiting::Reloader { left, until, overdue } => {
-            let names: Vec<_> = left.iter().map(ToString::to_string).collect();
             let (reason, weight) = if *overdue {
                 ("RestartOverdue", Weight::Stalled)
             } else {
@@ -197,8 +204,9 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                 reason,
                 weight,
                 format!(
-                    "both credentials stay valid; Reloader has not restarted {} yet, {then}",
-                    names.join(", ")
+                    "{}; Reloader has not restarted {} yet, {then}",
+                    validity(policy),
+                    listed(left)
                 ),
             )
         }
@@ -218,7 +226,8 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                 Weight::Progress
             },
             format!(
-                "both credentials stay valid until no pod holds the old one: {}{}",
+                "{} until no pod holds the old one: {}{}",
+                validity(policy),
                 behind_words(namespace, behind),
                 no_way_back.map(no_way_back_words).unwrap_or_default()
             ),
@@ -232,8 +241,11 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
             "WaitingForRoom",
             Weight::Trouble,
             format!(
-                "a restart of {consumer} brings up to {pods} pods more for a time, with some {each} connections each, and {} allows {}, of which {} are taken. Both credentials stay valid. Raise it, let fewer be idle, or lower the rollout's maxSurge; or restart it yourself, at your risk: kubectl -n {namespace} rollout restart {consumer}",
-                limit.what, limit.most, limit.used
+                "a restart of {consumer} brings up to {pods} pods more for a time, with some {each} connections each, and {} allows {}, of which {} are taken; {}. Raise it, let fewer be idle, or lower the rollout's maxSurge; or restart it yourself, at your risk: kubectl -n {namespace} rollout restart {consumer}",
+                limit.what,
+                limit.most,
+                limit.used,
+                validity(policy)
             ),
         ),
         Waiting::Sessions { laggards, overdue } => {
@@ -346,27 +358,28 @@ fn taken_words(policy: &Policy, taken: &Taken) -> String {
     )
 }
 
+/// How the applications fare while something is waited for after the delivery.
+fn validity(policy: &Policy) -> &'static str {
+    match policy.mode() {
+        RotateMode::Graceful | RotateMode::Urgent => "both credentials stay valid",
+        RotateMode::Immediate => "the old password is refused already, and so is who holds it",
+    }
+}
+
 fn behind_words(namespace: &str, behind: &[Behind]) -> String {
-    let list: Vec<_> = behind
-        .iter()
-        .map(|b| {
-            let obstacle = b.obstacle.as_ref().map(|o| format!(" ({o})")).unwrap_or_default();
-            if b.old_pods.is_empty() {
-                return format!("{} has a new pod that is not ready{obstacle}", b.consumer);
-            }
-            format!(
-                "{} has {} old: {}{obstacle}",
-                b.consumer,
-                b.old_pods.len(),
-                b.old_pods.join(" ")
-            )
-        })
-        .collect();
+    let each = behind.iter().map(|b| {
+        let obstacle = b.obstacle.as_ref().map(|o| format!(" ({o})")).unwrap_or_default();
+        if b.old_pods.is_empty() {
+            return format!("{} has a new pod that is not ready{obstacle}", b.consumer);
+        }
+        let (number, pods) = (b.old_pods.len(), listed(&b.old_pods));
+        format!("{} has {number} old: {pods}{obstacle}", b.consumer)
+    });
     let first = behind
         .first()
         .map(|b| format!("; see: kubectl -n {namespace} describe {}", b.consumer))
         .unwrap_or_default();
-    format!("{}{first}", list.join(", "))
+    format!("{}{first}", listed(each))
 }
 
 /// How a person has all pods of these workloads replaced.

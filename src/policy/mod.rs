@@ -3,6 +3,7 @@
 mod database;
 mod delivery;
 mod endpoint;
+mod mode;
 pub mod password;
 pub mod schedule;
 pub mod target;
@@ -18,6 +19,7 @@ use crate::api::{self, RotationPolicy};
 pub use database::{Admin, CaSource, Database, SecretKeyPair, Tls, Trust};
 pub use delivery::{Delivery, Route, StoredSecret};
 pub use endpoint::Endpoint;
+pub use mode::RotateMode;
 
 use database::parse_database;
 use delivery::parse_delivery;
@@ -45,6 +47,8 @@ pub struct Policy {
     pub deleting: bool,
     /// Value of the rotate-now annotation.
     pub rotate_now: Option<String>,
+    /// How much the rotation that is asked for, or that runs, may disturb; else what the annotation says instead.
+    pub rotate_mode: Result<RotateMode, String>,
     /// Value of the abort annotation.
     pub abort: Option<String>,
     /// The two users.
@@ -151,6 +155,21 @@ impl Invalid {
 }
 
 impl Policy {
+    /// How much the rotation that is asked for, or that runs, may disturb.
+    #[must_use]
+    pub fn mode(&self) -> RotateMode {
+        *self.rotate_mode.as_ref().unwrap_or(&RotateMode::Graceful)
+    }
+
+    /// What happens to sessions of the old user at the deadline.
+    #[must_use]
+    pub fn on_active(&self) -> OnActiveSessions {
+        match self.mode() {
+            RotateMode::Graceful => self.drain.on_active,
+            RotateMode::Urgent | RotateMode::Immediate => OnActiveSessions::Terminate,
+        }
+    }
+
     /// Parses the object as it is now.
     ///
     /// # Errors
@@ -187,6 +206,7 @@ impl Policy {
             suspended: object.spec.suspend,
             deleting: meta.deletion_timestamp.is_some(),
             rotate_now: asked(api::ROTATE_NOW),
+            rotate_mode: RotateMode::read(asked(api::ROTATE_MODE)),
             abort: asked(api::ABORT),
             pair: parse_pair(&spec.users)?,
             database: parse_database(spec)?,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a helper that fails fails its test")]
 
+mod away;
 mod bad_input;
 mod crowd;
 mod failure_modes;
@@ -13,6 +14,7 @@ mod failure_modes;
 #[path = "../sim/happy.rs"]
 mod happy;
 mod headroom;
+mod hurry;
 mod killed;
 mod leaks;
 mod narrowed;

@@ -8,8 +8,8 @@ use tandem::machine::journal::{Finished, Landing, Rotation, Trigger, Undone};
 use tandem::machine::project::project;
 use tandem::machine::step::Entry;
 use tandem::machine::{Action, Facts, Journal, Loaded, Query};
-use tandem::policy::Policy;
 use tandem::policy::target::RoleName;
+use tandem::policy::{Policy, RotateMode};
 
 use crate::observe;
 
@@ -258,6 +258,7 @@ impl<P: Place> Side<P> {
         };
         let rotation = |trigger, pending, retiring, identity| Rotation {
             trigger,
+            mode: RotateMode::Graceful,
             started_at: now,
             spec: policy.snapshot.clone(),
             pending,

@@ -18,7 +18,7 @@ use tandem::machine::step::{Behind, Entry, Waiting};
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Phase, Query, Step};
 use tandem::policy::schedule::Schedule;
 use tandem::policy::target::{ConsumerKind, ConsumerRef, RoleName};
-use tandem::policy::{Endpoint, Policy, Route, StoredSecret, Tls, Trust};
+use tandem::policy::{Endpoint, Policy, RotateMode, Route, StoredSecret, Tls, Trust};
 
 /// Uid of the policy; its last part makes the jitter.
 pub(crate) const UID: &str = "8d0f3a52-4b0e-4f3e-9a55-00000000002a";
@@ -247,6 +247,7 @@ pub(crate) fn running() -> Journal {
         number: LAST + 1,
         rotation: Some(Rotation {
             trigger: Trigger::RotateNow("new".into()),
+            mode: RotateMode::Graceful,
             started_at: ago(secs(30)),
             spec: policy().snapshot,
             pending: role(STANDBY),
@@ -338,6 +339,7 @@ impl JournalVerbs for Journal {
         self.history.insert(0, ended);
         self.rotation = Some(Rotation {
             trigger,
+            mode: RotateMode::Graceful,
             started_at: now(),
             pending: gone.retiring,
             retiring: gone.pending,

@@ -6,7 +6,7 @@ use tandem::machine::journal::{Rotation, ScheduleMark, Trigger};
 use tandem::machine::place::{Place, Shared, Taken};
 use tandem::machine::step::{Entry, Waiting};
 use tandem::machine::{Facts, Journal, Loaded, Phase, Query};
-use tandem::policy::Policy;
+use tandem::policy::{Policy, RotateMode};
 
 use crate::fixtures::*;
 
@@ -27,6 +27,7 @@ fn recovered(active: &str, other: &str) -> Journal {
         handled: Some("new".into()),
         rotation: Some(Rotation {
             trigger: Trigger::Recovery,
+            mode: RotateMode::Graceful,
             started_at: now(),
             spec: policy().snapshot,
             pending: role(active),

@@ -6,7 +6,7 @@ use tandem::machine::facts::{Login, OperatorSeen, Refused, SecretSeen, StoreSeen
 use tandem::machine::journal::{Rotation, Trigger};
 use tandem::machine::step::{Entry, Waiting};
 use tandem::machine::{Action, Facts, Journal, Loaded, Phase, Query};
-use tandem::policy::Policy;
+use tandem::policy::{Policy, RotateMode};
 
 use crate::fixtures::*;
 
@@ -75,6 +75,7 @@ fn begin() -> Vec<Row> {
         handled: Some("new".into()),
         rotation: Some(Rotation {
             trigger: Trigger::Recovery,
+            mode: RotateMode::Graceful,
             started_at: now(),
             spec: policy().snapshot,
             pending: role(ACTIVE),

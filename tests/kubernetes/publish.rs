@@ -40,6 +40,7 @@ fn busy() -> RotationPolicyStatus {
             number: 1,
             trigger: "RotateNow".into(),
             phase: "Staged".into(),
+            mode: None,
             undoing: None,
             started_at: time,
             message: "waiting".into(),

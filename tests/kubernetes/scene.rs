@@ -17,8 +17,8 @@ use tandem::effects::{Error, Outcome};
 use tandem::machine::Journal;
 use tandem::machine::facts::{Consumer, SecretSeen};
 use tandem::machine::journal::{Rotation, Trigger};
-use tandem::policy::Policy;
 use tandem::policy::target::RoleName;
+use tandem::policy::{Policy, RotateMode};
 use tandem::sensitive::Sensitive;
 use tandem_lab::{Lab, Namespace, eventually};
 
@@ -118,6 +118,7 @@ impl Scene {
         journal.number = number;
         journal.rotation = Some(Rotation {
             trigger: Trigger::RotateNow("now".to_owned()),
+            mode: RotateMode::Graceful,
             started_at: Timestamp::now(),
             spec: self.policy.snapshot.clone(),
             pending: self.policy.pair.1.clone(),

@@ -12,9 +12,9 @@ use tandem::machine::journal::Landing;
 use tandem::machine::place::{Place, Shared, Taken};
 use tandem::machine::step::Entry;
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Step, decide};
-use tandem::policy::Policy;
 use tandem::policy::schedule::Schedule;
 use tandem::policy::target::ConsumerKind;
+use tandem::policy::{Policy, RotateMode};
 
 use crate::fixtures::*;
 use crate::journal::journals;
@@ -54,6 +54,10 @@ prop_compose! {
         after in prop_oneof![3 => Just(0), 1 => 0..100_000_i64],
         quiet_for in 0..300_i64,
         history_limit in 0..5_usize,
+        rotate_mode in prop_oneof![
+            4 => prop::sample::select(RotateMode::ALL.to_vec()).prop_map(Ok),
+            1 => Just(Err("Quick".to_owned())),
+        ],
     ) -> Policy {
         let [suspended, deleting, alone, killing, no_login, edited, through, back, reading] = flags;
         let start = if through { policy().store_first() } else { policy() };
@@ -66,7 +70,7 @@ prop_compose! {
         policy = if reading { policy.reading() } else { policy };
         policy.drain.quiet_for = secs(quiet_for);
         let (rotate_now, abort) = (asked.map(str::to_owned), abort.map(str::to_owned));
-        Policy { suspended, deleting, schedule, rotate_now, abort, ..policy }
+        Policy { suspended, deleting, schedule, rotate_now, abort, rotate_mode, ..policy }
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use tandem::machine::journal::{Finished, Rotation, SCHEMA, ScheduleMark, Trigger, Undone};
 use tandem::machine::{Journal, Loaded};
+use tandem::policy::RotateMode;
 
 use crate::fixtures::*;
 
@@ -25,6 +26,7 @@ pub(crate) fn triggers() -> impl Strategy<Value = Trigger> {
 prop_compose! {
     fn rotations()(
         trigger in triggers(),
+        mode in prop::sample::select(RotateMode::ALL.to_vec()),
         started_at in times(),
         swapped in any::<bool>(),
         known in any::<bool>(),
@@ -38,6 +40,7 @@ prop_compose! {
         let (pending, retiring) = if swapped { (ACTIVE, STANDBY) } else { (STANDBY, ACTIVE) };
         Rotation {
             trigger,
+            mode,
             started_at,
             spec: policy().snapshot,
             pending: role(pending),

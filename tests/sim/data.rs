@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tandem::api::{RotationPolicySpec, RotationPolicyStatus};
 use tandem::machine::Journal;
+use tandem::policy::RotateMode;
 
 use super::reloader::Reloader;
 
@@ -76,6 +77,8 @@ pub struct Object {
     pub deleting: bool,
     pub rotate_now: Option<u32>,
     pub abort: Option<u32>,
+    /// What stands beside the rotate-now value.
+    pub mode: RotateMode,
     pub status: Arc<RotationPolicyStatus>,
 }
 

@@ -270,6 +270,7 @@ impl Canon {
             self.put((
                 rotation.pending.as_str(),
                 rotation.trigger.as_str(),
+                rotation.mode,
                 rotation.rejected,
             ));
             self.put(age(state.now - millis(rotation.started_at)));

@@ -7,7 +7,7 @@ use tandem::machine::invariant::Broken;
 use tandem::machine::journal::{Journal, Rotation};
 use tandem::machine::step::Entry;
 use tandem::machine::{Action, Decision, Facts, Loaded, Phase, Query, Step, decide};
-use tandem::policy::Policy;
+use tandem::policy::{Policy, RotateMode};
 
 /// A mind with one defect.
 pub struct Mutant {
@@ -30,7 +30,12 @@ impl Mind for Mutant {
 }
 
 /// Those that any rotation shows.
-pub const MUTANTS: [Mutant; 18] = [
+pub const MUTANTS: [Mutant; 19] = [
+    Mutant {
+        name: "is always in a hurry",
+        breaks: "S3",
+        think: always_immediate,
+    },
     Mutant {
         name: "sets the verifier before the journal is written",
         breaks: "S2",
@@ -147,6 +152,20 @@ fn retire(policy: &Policy, journal: &Loaded, phase: Phase) -> Option<Decision> {
             mode: policy.retire.mode,
         },
     ))
+}
+
+fn always_immediate(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
+    let rotate_mode = Ok(RotateMode::Immediate);
+    let policy = policy.clone();
+    decide(
+        &Policy {
+            rotate_mode,
+            ..policy
+        },
+        journal,
+        facts,
+        now,
+    )
 }
 
 fn verifier_first(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {

@@ -6,6 +6,7 @@ use tandem::api::spec::{OnActiveSessions, RestartMode};
 use tandem::api::{RotationPolicyStatus, condition};
 use tandem::machine::Phase;
 use tandem::machine::QUIET_POLLS;
+use tandem::policy::RotateMode;
 
 use super::answers::{View, session_count};
 use super::data::{Credential, Source, State, Write, user_index};
@@ -218,12 +219,16 @@ fn retire(state: &State, turn: &Turn, user: usize) -> Option<Broken> {
     if !turn.proven.contains(&pending) {
         return Some("S1: one user is to be retired before the other was proven once more".into());
     }
+    let rotation = turn.view.journal.as_ref()?.journal()?.rotation.as_ref()?;
+    if rotation.mode == RotateMode::Immediate {
+        return None;
+    }
     if !everywhere(state, turn, pending) {
         return Some(
             "S1: one user is to be retired before the other was proven at the replica once more".into(),
         );
     }
-    let spec = &turn.view.journal.as_ref()?.journal()?.rotation.as_ref()?.spec;
+    let spec = &rotation.spec;
     if spec.restart.mode != RestartMode::None && pods_hold(state, user) {
         return Some("S3: a pod still holds the old credential".into());
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::json;
-use tandem::api::{ABORT, ROTATE_NOW, RotationPolicy, RotationPolicySpec, RotationPolicyStatus};
+use tandem::api::{ABORT, ROTATE_MODE, ROTATE_NOW, RotationPolicy, RotationPolicySpec, RotationPolicyStatus};
 use tandem::machine::Journal;
 use tandem::machine::journal::ScheduleMark;
-use tandem::policy::Policy;
+use tandem::policy::{Policy, RotateMode};
 
 use super::answers::nonce;
 use super::data::{
@@ -58,6 +58,7 @@ pub fn starts() -> Vec<(&'static str, State)> {
         ("a rollout that fails, and is rolled back", failing("RollBack")),
         ("a rollout that fails, and is mended", failing("Hold")),
         ("through a store", through_a_store()),
+        ("a password that has leaked", leaked()),
         ("reading at a replica", reading()),
         ("beside Reloader", beside_reloader()),
         ("given up", given_up(fresh())),
@@ -92,6 +93,15 @@ fn stranger() -> State {
         session: true,
         stubborn: true,
     });
+    state
+}
+
+/// The old user is not to be waited for.
+fn leaked() -> State {
+    let mut state = start(&spec(&json!({})), vec![workload("web", false)]);
+    if let Some(policy) = &mut state.cluster.policy {
+        policy.mode = RotateMode::Immediate;
+    }
     state
 }
 
@@ -200,6 +210,7 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
         deleting: false,
         rotate_now: Some(1),
         abort: None,
+        mode: RotateMode::Graceful,
         status: Arc::new(RotationPolicyStatus::default()),
     };
     let mut ledger = Ledger::default();
@@ -269,7 +280,8 @@ pub fn object(policy: &Object) -> RotationPolicy {
     let asked = asked
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), nonce(value?))));
-    let annotations: BTreeMap<_, _> = asked.collect();
+    let mut annotations: BTreeMap<_, _> = asked.collect();
+    annotations.insert(ROTATE_MODE.to_owned(), policy.mode.as_str().to_owned());
     RotationPolicy {
         metadata: ObjectMeta {
             name: Some("app-db".into()),

@@ -7,6 +7,7 @@ use tandem::effects::Error;
 use tandem::machine::Action;
 use tandem::machine::facts::Restarter;
 use tandem::machine::step::Entry;
+use tandem::policy::RotateMode;
 
 use super::answers::{View, landed, restart_mark};
 use super::data::{
@@ -14,6 +15,7 @@ use super::data::{
     SQL_DEADLINE, STORE_LAG, Source, State, Version, Write, user_index,
 };
 use super::reloader::{self, restarter};
+use super::rules::told;
 
 impl Write {
     /// One word for stories.
@@ -252,6 +254,15 @@ fn role(state: &State, view: &View, user: usize, role: Role, retire: bool) -> Re
     Made::send(Write::Role { user, role, retire })
 }
 
+/// Whoever asks for it in this mode knows that applications are refused until they are restarted.
+fn given_up(state: &mut State, user: usize) {
+    let mode = state.cluster.policy.as_ref().map(|policy| policy.mode);
+    if mode == Some(RotateMode::Immediate) {
+        let held = told(state).into_iter().filter(|held| held.user == user);
+        state.ledger.forsaken.extend(held);
+    }
+}
+
 fn proposal(view: &View, base: &str) -> Result<(Name, Credential), Error> {
     let (number, credential) = view.pending().ok_or_else(|| unusable("no rotation is running"))?;
     let kept = view.journal.as_ref();
@@ -383,12 +394,15 @@ pub fn land(state: &mut State, write: &Write) -> Result<(), Error> {
         }
         Write::Restart { workload, mark } => restart(state, *workload, *mark),
         Write::StandIn { workload, credential } => reloader::mark(state, *workload, *credential),
-        Write::Role { user, role, .. } => {
+        Write::Role { user, role, retire } => {
             if !state.database.up {
                 return Err(Error::Postgres {
                     what: "connect".into(),
                     detail: "connection refused".into(),
                 });
+            }
+            if *retire {
+                given_up(state, *user);
             }
             if let Some(found) = state.database.primary.get_mut(*user) {
                 *found = *role;

@@ -22,6 +22,7 @@ use super::uses::uses;
 use crate::api::restart_key;
 use crate::effects::Error;
 use crate::machine::facts::{Consumer, Finding, Restarter};
+use crate::machine::listed;
 use crate::policy::Policy;
 use crate::policy::target::{ConsumerKind, ConsumerRef, Target};
 
@@ -197,7 +198,7 @@ impl Workloads {
         if !unmanaged.is_empty() {
             findings.push(warning("UnmanagedConsumers", format!(
                 "{} in namespace {namespace} use Secret {} and are restarted by nobody: a rotation waits until they end, or are deleted",
-                unmanaged.join(", "), policy.delivery.target.secret
+                listed(unmanaged), policy.delivery.target.secret
             )));
         }
         findings

@@ -1,5 +1,6 @@
 //! The real world: puts the adapters together, and wraps every write in the same fence.
 
+mod drain;
 mod endpoints;
 mod guards;
 mod looks;

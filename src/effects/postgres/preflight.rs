@@ -53,7 +53,7 @@ impl<'a> Wanted<'a> {
             function: policy.database.function.as_ref(),
             smoke_query: policy.database.smoke_query.as_deref(),
             retire: policy.retire.mode,
-            on_active: policy.drain.on_active,
+            on_active: policy.on_active(),
         }
     }
 }

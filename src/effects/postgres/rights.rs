@@ -70,7 +70,7 @@ pub(super) async fn rights(
     }
     if wanted.on_active == OnActiveSessions::Terminate && !may_terminate {
         lacks(
-            "end sessions, as spec.drain.onActiveSessions Terminate asks",
+            "end sessions, as spec.drain.onActiveSessions Terminate or tandem.dev/rotate-mode asks",
             &terminate_right(major, admin),
         );
     }

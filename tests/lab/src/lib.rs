@@ -28,6 +28,7 @@
 //! | `argo` | Argo Rollouts, likewise |
 //! | `aws` | AWS Secrets Manager, emulated |
 //! | `audit` | what was asked of the API server, and by whom |
+//! | `link` | a way to the API server that a test can cut |
 //! | `process` | a program of the machine that runs beside the test |
 //! | `pods` | parts of manifests; any program of the machine in a pod |
 //! | `lab`, `namespace` | the cluster and a test's own corner of it |
@@ -68,6 +69,7 @@ mod home;
 mod host;
 mod join;
 mod lab;
+mod link;
 mod namespace;
 mod node;
 mod pgbouncer;
@@ -94,6 +96,7 @@ pub use controller::{Controller, ControllerOptions};
 pub use eso::{AWS_KEYS_SECRET, Eso, EsoOptions, Synced};
 pub use home::{DIRECTORY_VARIABLE, Home};
 pub use lab::Lab;
+pub use link::Link;
 pub use namespace::Namespace;
 pub use pgbouncer::{CONSOLE_SECRET, KnownBy, PgBouncer, PgBouncerOptions, PoolMode, USERLIST_SECRET};
 pub use pods::Mount;

@@ -14,6 +14,7 @@ use crate::effects::kubernetes::conditions::{blocker, warning};
 use crate::effects::kubernetes::consumers::Workloads;
 use crate::effects::kubernetes::owners::{Owner, Workload, name};
 use crate::machine::facts::{Consumer, Finding, Restarter};
+use crate::machine::listed;
 use crate::machine::words::restart_commands;
 use crate::policy::Policy;
 use crate::policy::target::ConsumerKind;
@@ -167,13 +168,12 @@ impl About<'_> {
             .filter(|c| matches!(c.reference.kind, ConsumerKind::Workload(_)))
             .map(|c| c.reference.clone())
             .collect();
-        let names: Vec<_> = left.iter().map(ToString::to_string).collect();
         (!left.is_empty()).then(|| {
             warning(
                 "NotRestartedByReloader",
                 format!(
                     "spec.restart.mode is Reloader, and by its rules it does not restart {} in namespace {namespace}: they keep the old credential, which stays valid, until somebody does. Annotate them for Reloader, or after each rotation: {}",
-                    names.join(", "),
+                    listed(&left),
                     restart_commands(namespace, &left)
                 ),
             )

@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::binary::fingerprint;
 use crate::join::publish;
 use crate::lab::Lab;
+use crate::link::Link;
 use crate::namespace::Namespace;
 use crate::pods::state;
 use crate::poll::eventually;
@@ -80,6 +81,14 @@ impl ControllerOptions {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// On a way to the API server that can be cut.
+    #[must_use]
+    pub fn over(self, link: &Link) -> Self {
+        let address = link.address();
+        self.env("KUBERNETES_SERVICE_HOST", &address.ip().to_string())
+            .env("KUBERNETES_SERVICE_PORT", &address.port().to_string())
     }
 }
 

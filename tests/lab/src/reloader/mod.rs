@@ -6,7 +6,6 @@
 
 mod deployment;
 mod double;
-mod link;
 mod options;
 mod rights;
 
@@ -22,12 +21,12 @@ use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 
 use crate::audit::Audit;
+use crate::link::Link;
 use crate::namespace::Namespace;
 use crate::node::private;
 use crate::poll::eventually;
 use crate::process::{self, Process};
 pub use double::ReloaderDouble;
-use link::Link;
 pub use options::ReloaderOptions;
 
 /// Names a build of the real program, which is then run in place of the double.

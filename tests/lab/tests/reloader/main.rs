@@ -12,6 +12,7 @@ mod contract;
 mod corner;
 mod given;
 mod installed;
+mod jobs;
 mod namespaces;
 mod observe;
 mod promptly;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
@@ -108,6 +109,28 @@ fn case171_two_that_know_nothing_of_each_other_write_one_variable_and_two_events
         assert!(told.await? <= 2);
         corner.until_handled("p1").await?;
         assert_eq!(corner.writes().await?, 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn case172_two_that_know_nothing_of_each_other_write_one_annotation_in_a_second() {
+    run(|lab: Lab| async move {
+        let corner = Corner::new(&lab).await?;
+        let options = ReloaderOptions::annotations().bare().double();
+        let _one = corner.namespace.reloader(options.clone().named("one")).await?;
+        let _two = corner.namespace.reloader(options.named("two")).await?;
+        // The mark has the second in it. At the beginning of one both write the same.
+        let second = Duration::from_secs(1);
+        let into = Duration::from_nanos(Timestamp::now().subsec_nanosecond().unsigned_abs().into());
+        tokio::time::sleep(second.saturating_sub(into)).await;
+        corner.change("p1").await?;
+        let told = promptly("both to tell of it", SOON, async || {
+            let count = event_count(&corner.namespace, "web").await?;
+            ensure!(count >= 2, "told {count} times");
+            Ok(Some(count))
+        });
+        assert_eq!((told.await?, corner.writes().await?), (2, 1));
         Ok(())
     });
 }
