@@ -24,6 +24,7 @@ fn endpoint(scene: &Scene, pooler: &PgBouncer) -> Server {
         port: pooler.port(),
         tls: Tls::VerifyFull(trust()),
         console: None,
+        userlist: None,
     };
     let ca = scene.lab.ca_pem().as_bytes();
     Server::endpoint(&described("db", 5432, "appdb", true), &endpoint, Some(ca), None).unwrap()
@@ -62,7 +63,7 @@ fn fm24_a_pooler_that_asks_the_server_opens_at_once_and_tells_of_clients_that_no
         let server = endpoint(&scene, &bouncer);
         let console = console(&scene).await?;
         let source = source(&scene.server, &scene.admin).await.unwrap();
-        let findings = pooler_findings(&server, Some(&console), scene.wanted(), &source).await;
+        let findings = pooler_findings(&server, Some(&console), false, scene.wanted(), &source).await;
         assert_eq!(findings, []);
 
         let pending = credential("app_b", "a second password of the standby");
@@ -99,7 +100,7 @@ fn fm24_a_pooler_that_asks_the_server_opens_at_once_and_tells_of_clients_that_no
         .await?;
 
         let wrong = credential(console.user.as_str(), "wrong");
-        let findings = pooler_findings(&server, Some(&wrong), scene.wanted(), &source).await;
+        let findings = pooler_findings(&server, Some(&wrong), false, scene.wanted(), &source).await;
         assert_eq!(findings.len(), 1, "{findings:#?}");
         assert_eq!(findings[0].reason, "PoolerConsoleFailed");
         assert!(

@@ -202,6 +202,9 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 mark: restart_mark(state.guards, number, Some(delivered)),
             })
         }
+        Action::Enlist { .. } | Action::Reload { .. } | Action::Strike { .. } => {
+            Err(unusable("no pooler has a list here"))
+        }
         Action::Terminate { user } => {
             if !state.database.up {
                 return Ok(Made::Refused("DatabaseUnreachable"));
