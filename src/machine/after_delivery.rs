@@ -202,7 +202,9 @@ impl Pass<'_> {
         }
         let keep_until = later(rolled_out_at, self.policy.retire.after);
         if keep_until > self.now {
-            return Decision::wait(phase, keep_until, Waiting::RetireAfter(keep_until));
+            // Looked at all the same: a failover could lose the new password meanwhile, and applications use it.
+            let look = later(self.now, pace(self.now.duration_since(rolled_out_at)));
+            return Decision::wait(phase, keep_until.min(look), Waiting::RetireAfter(keep_until));
         }
         let (laggards, quiet) = match &self.facts.sessions {
             None => return Decision::look(phase, Query::Sessions),

@@ -102,7 +102,8 @@ pub use pgbouncer::{CONSOLE_SECRET, KnownBy, PgBouncer, PgBouncerOptions, PoolMo
 pub use pods::Mount;
 pub use poll::eventually;
 pub use postgres::{
-    ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Postgres, PostgresOptions, Stage, Stop,
+    ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Postgres, PostgresOptions, Servers, Stage,
+    Stop,
 };
 pub use reloader::{Reloader, ReloaderDouble, ReloaderOptions};
 pub use run::{run, within};
