@@ -6,10 +6,10 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tandem_lab::{
     CONSOLE_SECRET, ConsumerOptions, ControllerOptions, KnownBy, PgBouncer, PgBouncerOptions,
-    PostgresOptions, USERLIST_SECRET,
+    PostgresOptions, USERLIST_SECRET, eventually,
 };
 
-use crate::scene::{Scene, direct, unharmed};
+use crate::scene::{LIMIT, Scene, direct, unharmed};
 
 const KEY: &str = "userlist.txt";
 
@@ -94,11 +94,14 @@ async fn refused_before_anything_is_changed(scene: &Scene, pooler: &PgBouncer) -
                 .await?;
         }
         scene.apply(pooled(pooler, name)).await?;
-        let message = scene.reason(reason).await?;
-        ensure!(
-            message.contains(&format!("{}/{name}", scene.namespace())) && message.contains("kubectl"),
-            "{name}: {message}"
-        );
+        let secret = format!("Secret {}/{name}", scene.namespace());
+        // What was told of the one before may stand there for a moment.
+        let message = eventually(format!("{name} to be refused"), LIMIT, async || {
+            let message = scene.reason(reason).await?;
+            Ok(message.contains(&secret).then_some(message))
+        })
+        .await?;
+        ensure!(message.contains("kubectl"), "{name}: {message}");
     }
     Ok(())
 }
