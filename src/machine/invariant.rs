@@ -59,8 +59,10 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
         {
             Some("S5: the credential is not proven at every endpoint")
         }
-        Action::Record { .. } | Action::Propose { .. } => None,
-        Action::SetVerifier { user } => {
+        Action::Record { .. } | Action::Propose { .. } | Action::Reload { .. } => None,
+        Action::Strike { user, .. } => (*user != rotation.retiring || !refused_for_good(facts))
+            .then_some("S1: a pooler forgets the old password only after the server has"),
+        Action::SetVerifier { user } | Action::Enlist { user, .. } => {
             (*user != rotation.pending).then_some("S2: only the pending user's verifier is in the journal")
         }
         Action::Flip { .. } => (policy.delivery.source().is_some() && !facts.proposed)
@@ -187,6 +189,15 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
         Some(Sessions::Counted { .. } | Sessions::Unreachable(_)) | None => {
             Some("S3: the drain is not proven")
         }
+    }
+}
+
+/// Whether the server refuses the old password, as far as anybody knows it.
+fn refused_for_good(facts: &Facts) -> bool {
+    match facts.previous {
+        Some(Previous::Refused) => true,
+        Some(Previous::Unknown) => facts.retired,
+        Some(Previous::Accepted | Previous::Unreachable(_)) | None => false,
     }
 }
 

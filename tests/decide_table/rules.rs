@@ -11,6 +11,7 @@ use tandem::machine::{Action, Facts, Journal, Loaded};
 use tandem::policy::Policy;
 
 use crate::fixtures::*;
+use crate::lists::strikes;
 
 /// The rule, and the write that breaks it and no other.
 type Rule = (&'static str, Policy, Loaded, Facts, Action);
@@ -48,7 +49,29 @@ fn rules() -> Vec<Rule> {
     let s9 = "S9: what is put back must log in";
     let through = || policy().store_first();
     let proven = || staged().store(storing(ACTIVE)).pending(accepted());
+    let forgets = "S1: a pooler forgets the old password only after the server has";
+    let gone = || podless().retired().previous(Previous::Refused);
     vec![
+        (forgets, policy(), over(), gone(), strikes(STANDBY)),
+        (forgets, policy(), over(), podless(), strikes(ACTIVE)),
+        (
+            forgets,
+            policy(),
+            over(),
+            gone().previous(Previous::Accepted),
+            strikes(ACTIVE),
+        ),
+        (
+            "S2: only the pending user's verifier is in the journal",
+            policy(),
+            running().valid(),
+            staged(),
+            Action::Enlist {
+                endpoint: "far".into(),
+                user: role(ACTIVE),
+                version: "uid/7".into(),
+            },
+        ),
         (
             "S5: the source of truth must never name an unproven credential",
             through(),

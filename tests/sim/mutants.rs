@@ -30,10 +30,10 @@ impl Mind for Mutant {
 }
 
 /// Those that any rotation shows.
-pub const MUTANTS: [Mutant; 19] = [
+pub const MUTANTS: [Mutant; 20] = [
     Mutant {
         name: "is always in a hurry",
-        breaks: "S3",
+        breaks: "S1",
         think: always_immediate,
     },
     Mutant {
@@ -50,6 +50,11 @@ pub const MUTANTS: [Mutant; 19] = [
         name: "retires while pods hold the old credential",
         breaks: "S3",
         think: retire_with_pods,
+    },
+    Mutant {
+        name: "retires by counters",
+        breaks: "S8",
+        think: count_the_new,
     },
     Mutant {
         name: "takes one quiet poll for a drain",
@@ -215,6 +220,17 @@ fn trust_the_record(policy: &Policy, journal: &Loaded, facts: &Facts, now: Times
     let mut facts = facts.clone();
     if rotation(journal).is_some_and(|(_, rotation)| rotation.rolled_out_at.is_some()) {
         facts.consumers = Some(Vec::new());
+    }
+    decide(policy, journal, &facts, now)
+}
+
+/// A rollout counts as done as soon as there is a new pod; those that are still to end are in no counter.
+fn count_the_new(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
+    let mut facts = facts.clone();
+    for consumer in facts.consumers.iter_mut().flatten() {
+        if consumer.marked && consumer.ready > 0 {
+            consumer.old_pods.clear();
+        }
     }
     decide(policy, journal, &facts, now)
 }

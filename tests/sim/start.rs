@@ -102,6 +102,7 @@ fn leaked() -> State {
     if let Some(policy) = &mut state.cluster.policy {
         policy.mode = RotateMode::Immediate;
     }
+    state.ledger.emergency = true;
     state
 }
 

@@ -5,6 +5,7 @@ mod endpoints;
 mod guards;
 mod looks;
 mod unsettled;
+mod userlists;
 mod writes;
 
 use std::collections::HashMap;
@@ -164,6 +165,7 @@ impl World for Live<'_> {
             Query::Preflight => Seen::Preflight(self.preflight(policy).await?),
             Query::Pending => Seen::Pending(self.pending_login(policy).await?),
             Query::Endpoints => Seen::Endpoints(self.endpoints(policy).await?),
+            Query::Lists => Seen::Lists(self.lists(policy).await?),
             Query::Previous => Seen::Previous(self.previous_login(policy).await?),
             Query::Consumers => Seen::Consumers(self.consumers(policy).await?),
             Query::Room => Seen::Room(self.room(policy).await?),
@@ -258,7 +260,10 @@ fn delivers(action: &Action) -> bool {
     match action {
         Action::Flip { .. } => true,
         Action::Record { entry, .. } => matches!(entry, Entry::Deliver | Entry::Withdraw),
-        Action::SetVerifier { .. }
+        Action::Enlist { .. }
+        | Action::Reload { .. }
+        | Action::Strike { .. }
+        | Action::SetVerifier { .. }
         | Action::Propose { .. }
         | Action::Sync { .. }
         | Action::Restart { .. }
@@ -271,7 +276,10 @@ fn delivers(action: &Action) -> bool {
 fn begins(action: &Action) -> bool {
     match action {
         Action::Record { entry, .. } => *entry == Entry::Stage,
-        Action::SetVerifier { .. }
+        Action::Enlist { .. }
+        | Action::Reload { .. }
+        | Action::Strike { .. }
+        | Action::SetVerifier { .. }
         | Action::Propose { .. }
         | Action::Flip { .. }
         | Action::Sync { .. }
