@@ -71,7 +71,7 @@ pub(crate) async fn play(
     if row.standby == Standby::Behind {
         servers.standby()?.cut_off().await?;
     }
-    let hold = Hold::prepare(row, servers, scene, &before).await?;
+    let held = holding(row, servers, scene, &before).await?;
     let nonce = scene.ask().await?;
     if row.standby == Standby::BehindSinceDelivery {
         delivered(scene, &before).await?;
@@ -90,7 +90,7 @@ pub(crate) async fn play(
     let (promoted, killed) = tokio::join!(servers.fail_over(), killed);
     promoted?;
     killed?;
-    drop(hold);
+    drop(held);
     scene.stage.postgres = servers.primary().clone();
     let (outage, replenished) = tokio::join!(Outage::since(from, app), servers.replenish());
     replenished?;
@@ -114,35 +114,33 @@ pub(crate) async fn play(
     })
 }
 
-/// What keeps a rotation where it is, for as long as it lives.
-struct Hold {
-    _session: Option<tokio_postgres::Client>,
-}
-
-impl Hold {
-    async fn prepare(row: &Row, servers: &Servers, scene: &Scene, before: &Login) -> Result<Self> {
-        let (server, database) = (servers.primary(), &scene.stage.pair.database);
-        let session = match row.held {
-            Held::Killed(..) | Held::Replica => None,
-            Held::Session => Some(
-                server
-                    .connect_as(&before.user, &before.password, database)
-                    .await?,
-            ),
-            Held::Lock => {
-                let pair = &scene.stage.pair;
-                let mut users = [&pair.a.user, &pair.b.user].into_iter();
-                let standby = users
-                    .find(|user| **user != before.user)
-                    .context("a pair is two")?;
-                let root = server.superuser();
-                let client = server.connect_as(&root.user, &root.password, database).await?;
-                let lock = format!("BEGIN; ALTER ROLE {standby} CONNECTION LIMIT -1");
-                client.batch_execute(&lock).await?;
-                Some(client)
-            }
-        };
-        Ok(Self { _session: session })
+/// The session that keeps a rotation where it is, for as long as it lives.
+async fn holding(
+    row: &Row,
+    servers: &Servers,
+    scene: &Scene,
+    before: &Login,
+) -> Result<Option<tokio_postgres::Client>> {
+    let (server, pair) = (servers.primary(), &scene.stage.pair);
+    match row.held {
+        Held::Killed(..) | Held::Replica => Ok(None),
+        Held::Session => {
+            let (user, password) = (&before.user, &before.password);
+            server.connect_as(user, password, &pair.database).await.map(Some)
+        }
+        Held::Lock => {
+            let mut users = [&pair.a.user, &pair.b.user].into_iter();
+            let standby = users
+                .find(|user| **user != before.user)
+                .context("a pair is two")?;
+            let root = server.superuser();
+            let client = server
+                .connect_as(&root.user, &root.password, &pair.database)
+                .await?;
+            let lock = format!("BEGIN; ALTER ROLE {standby} CONNECTION LIMIT -1");
+            client.batch_execute(&lock).await?;
+            Ok(Some(client))
+        }
     }
 }
 
@@ -291,13 +289,10 @@ impl Matrix {
         let what = || format!("{phase}, {standby:?}, {held:?}");
         let played = play(scene, servers, app, row).await.with_context(what)?;
         let lost = if played.lost { "lost" } else { "kept" };
+        let (standby, held) = (format!("{standby:?}"), format!("{held:?}"));
         let line = format!(
-            "{phase:<10} {:<20} {:<22} {lost:<5} {:>6.1} s {:>6} {:>6}",
-            format!("{standby:?}"),
-            format!("{held:?}"),
-            played.lasted,
-            played.failed.without_server,
-            played.failed.password_refused,
+            "{phase:<10} {standby:<20} {held:<22} {lost:<5} {:>6.1} s {:>6} {:>6}",
+            played.lasted, played.failed.without_server, played.failed.password_refused,
         );
         eprintln!("{}: {line}", self.title);
         self.rows.push(line);
