@@ -4,6 +4,8 @@
 //! The doors are side by side in one rotation, each with an application of its own, so that one rotation is seven cells of
 //! the matrix. Without `TANDEM_MATRIX=all` each version has one kind of administrator, and with it all three.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tandem::manifest::sql;
@@ -63,8 +65,8 @@ async fn cells(lab: &Lab, version: u32, administrators: &[Administrator]) -> Res
     let usual = direct(&stage);
     let scene = Scene::on(stage, usual, ControllerOptions::default()).await?;
     let endpoints = json!({"spec": {"database": {"endpoints": [
-        endpoint(&asks, json!({})),
-        endpoint(&listed, json!({"userlist": {"secretRef": {"name": USERLIST_SECRET}}})),
+        endpoint(&asks, &json!({})),
+        endpoint(&listed, &json!({"userlist": {"secretRef": {"name": USERLIST_SECRET}}})),
     ]}}});
     scene.apply(endpoints.clone()).await?;
     let doors = doors(&scene, &asks, &listed).await?;
@@ -83,8 +85,8 @@ async fn cells(lab: &Lab, version: u32, administrators: &[Administrator]) -> Res
         for (door, counted) in doors.iter().zip(&counted) {
             let tally = door.tally()?;
             let cell = cell(&tally, counted, &before, &now);
-            row += &cell.with_context(|| format!("{row} {}", door.name()))?;
-            row += &format!(" {}", door.name());
+            let cell = cell.with_context(|| format!("{row} {}", door.name()))?;
+            write!(row, " {cell} {}", door.name())?;
         }
         rows.push(row);
     }
@@ -113,7 +115,7 @@ fn cell(tally: &Tally, before: &Tally, old: &Login, new: &Login) -> Result<Strin
         let counted = as_user(tally, login) - as_user(before, login);
         ensure!(counted > 0, "never as {} in {logins} logins", login.user);
     }
-    Ok(format!(" 0/{logins}"))
+    Ok(format!("0/{logins}"))
 }
 
 fn central(name: &str, known_by: KnownBy) -> PgBouncerOptions {
@@ -125,12 +127,12 @@ fn central(name: &str, known_by: KnownBy) -> PgBouncerOptions {
         .fold(pooler, |pooler, mode| pooler.database(mode.as_str(), mode))
 }
 
-fn endpoint(pooler: &PgBouncer, more: Value) -> Value {
+fn endpoint(pooler: &PgBouncer, more: &Value) -> Value {
     let mut endpoint = json!({
         "name": pooler.name(), "role": "Pooler", "host": pooler.host(), "port": pooler.port(),
         "console": {"secretRef": {"name": CONSOLE_SECRET}},
     });
-    merge(&mut endpoint, &more);
+    merge(&mut endpoint, more);
     endpoint
 }
 

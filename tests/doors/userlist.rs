@@ -1,5 +1,7 @@
 //! A pooler with a list of passwords, which Tandem keeps in step.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, Patch, PatchParams};
@@ -144,11 +146,8 @@ async fn in_step(scene: &Scene, before: &str) -> Result<()> {
             login.user
         );
         let kept = scene.stage.postgres.value("postgres", &kept).await?;
-        expected.push_str(&format!(
-            "\"{}\" \"{}\"\n",
-            login.user,
-            kept.context("no password")?
-        ));
+        let kept = kept.context("no password")?;
+        writeln!(expected, "\"{}\" \"{kept}\"", login.user)?;
     }
     ensure!(list(scene).await? == expected, "the list is not in step");
     Ok(())

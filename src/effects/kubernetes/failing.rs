@@ -93,17 +93,17 @@ mod tests {
     }
 
     fn waits(reason: &str, restarts: i32) -> Value {
-        container(json!({"waiting": {"reason": reason}}), restarts)
+        container(&json!({"waiting": {"reason": reason}}), restarts)
     }
 
     fn runs(restarts: i32) -> Value {
         container(
-            json!({"running": {"startedAt": "2026-11-20T12:00:00Z"}}),
+            &json!({"running": {"startedAt": "2026-11-20T12:00:00Z"}}),
             restarts,
         )
     }
 
-    fn container(state: Value, restarts: i32) -> Value {
+    fn container(state: &Value, restarts: i32) -> Value {
         json!({"status": {"conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": [{
             "name": "main", "ready": false, "restartCount": restarts, "image": "i", "imageID": "i", "state": state,
         }]}})
