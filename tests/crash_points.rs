@@ -33,8 +33,8 @@ use tandem::controller::turn::Machine;
 
 /// Faults that strike in one history.
 const BUDGET: u8 = 2;
-/// The same of a rotation through a store, beside Reloader, or that is given up or fails, whose worlds are many times
-/// larger; mutants are looked for with two.
+/// The same of a rotation through a store, beside Reloader, in an emergency, or that is given up or fails, whose worlds are
+/// many times larger; mutants are looked for with two.
 const LARGE_BUDGET: u8 = 1;
 
 #[test]
@@ -48,6 +48,7 @@ fn every_write_and_every_fault_ends_with_everybody_logged_in() {
                     || start.cluster.reloader.is_some()
                     || start.database.reader.is_some()
                     || start.abortable
+                    || start.ledger.emergency
                     || fails;
                 let budget = if large { LARGE_BUDGET } else { BUDGET };
                 (name, scope.spawn(move || explore(&Machine, &start, budget)))
