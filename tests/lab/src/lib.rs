@@ -27,6 +27,7 @@
 //! | `reloader` | Stakater Reloader: a double of it, or the real one |
 //! | `argo` | Argo Rollouts, likewise |
 //! | `aws` | AWS Secrets Manager, emulated |
+//! | `finalizers` | taking them off what a test leaves behind |
 //! | `audit` | what was asked of the API server, and by whom |
 //! | `link` | a way to the API server that a test can cut |
 //! | `process` | a program of the machine that runs beside the test |
@@ -65,6 +66,7 @@ mod cgroups;
 mod consumer;
 mod controller;
 mod eso;
+mod finalizers;
 mod home;
 mod host;
 mod join;
