@@ -70,7 +70,7 @@ impl Cluster {
         blocker(
             "UserlistUnusable",
             format!(
-                "the list of passwords under the key {key:?} of {} {flaw}. Mend it: kubectl -n {} get secret {secret} -o go-template='{{{{index .data \"{key}\" | base64decode}}}}'",
+                "the list of passwords under the key {key:?} of {} {flaw}. See it, passwords included: kubectl -n {} get secret {secret} -o go-template='{{{{index .data \"{key}\" | base64decode}}}}'",
                 self.named("Secret", secret.as_str()),
                 self.namespace
             ),

@@ -57,47 +57,26 @@ impl Live<'_> {
         Ok(findings)
     }
 
-    pub(super) async fn enlist(
+    /// Puts the verifier that the server gets for this purpose into the list of an endpoint.
+    pub(super) async fn put_into_list(
         &mut self,
         policy: &Policy,
+        purpose: Purpose,
         endpoint: &str,
         user: &RoleName,
         version: &str,
     ) -> Result<Outcome, Error> {
-        if let Some(refusal) = self.in_use(policy, user, Purpose::Serve).await? {
+        if let Some(refusal) = self.in_use(policy, user, purpose).await? {
             return Ok(refusal);
         }
-        let verifier = self.running()?.2.pending_verifier.clone();
-        self.put_into_list(policy, endpoint, user, &verifier, version)
-            .await
-    }
-
-    pub(super) async fn strike(
-        &mut self,
-        policy: &Policy,
-        endpoint: &str,
-        user: &RoleName,
-        version: &str,
-    ) -> Result<Outcome, Error> {
-        if let Some(refusal) = self.in_use(policy, user, Purpose::Retire).await? {
-            return Ok(refusal);
-        }
-        let verifier = self.running()?.2.retiring_verifier.clone();
-        self.put_into_list(policy, endpoint, user, &verifier, version)
-            .await
-    }
-
-    async fn put_into_list(
-        &self,
-        policy: &Policy,
-        endpoint: &str,
-        user: &RoleName,
-        verifier: &Sensitive,
-        version: &str,
-    ) -> Result<Outcome, Error> {
         let (_, place) = with_list(policy)
             .find(|(found, _)| found.name == endpoint)
             .ok_or_else(|| Error::Unusable(format!("endpoint {endpoint} has no list")))?;
+        let (_, _, material) = self.running()?;
+        let verifier = match purpose {
+            Purpose::Serve => &material.pending_verifier,
+            Purpose::Retire => &material.retiring_verifier,
+        };
         let verifier = Verifier::parse(verifier.expose())
             .map_err(|_| Error::Unusable("the journal's verifier is not a SCRAM-SHA-256 verifier".into()))?;
         let put = |list: &Userlist| -> Result<Sensitive, Flaw> { list.with(user, &verifier) };

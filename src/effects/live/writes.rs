@@ -36,13 +36,19 @@ impl Live<'_> {
                 endpoint,
                 user,
                 version,
-            } => self.enlist(policy, endpoint, user, version).await,
+            } => {
+                self.put_into_list(policy, Purpose::Serve, endpoint, user, version)
+                    .await
+            }
             Action::Reload { endpoint } => self.reload(policy, endpoint).await,
             Action::Strike {
                 endpoint,
                 user,
                 version,
-            } => self.strike(policy, endpoint, user, version).await,
+            } => {
+                self.put_into_list(policy, Purpose::Retire, endpoint, user, version)
+                    .await
+            }
             Action::SetVerifier { user } => self.set_verifier(policy, user, left).await,
             Action::Propose { base } => self.propose(policy, base, left).await,
             Action::Flip { version } if policy.delivery.source().is_some() => {

@@ -13,8 +13,8 @@ pub struct Userlist {
     entries: Vec<(String, Range<usize>)>,
 }
 
-/// Why a file, or one user's entry in it, is not touched. It repeats nothing of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a file, or one user's entry in it, is not touched. It repeats nothing of the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     /// A line is not of the form.
     #[error(
@@ -22,11 +22,11 @@ pub enum Flaw {
     )]
     Malformed(usize),
     /// The user has no entry.
-    #[error("has no line for it")]
-    Missing,
+    #[error("has no line for the user {0:?}; add one with the name and the password that it has now")]
+    Missing(String),
     /// The user has several.
-    #[error("has several lines for it, of which the pooler takes one")]
-    Twice,
+    #[error("has several lines for the user {0:?}, of which the pooler takes one; leave one")]
+    Twice(String),
 }
 
 impl Userlist {
@@ -71,9 +71,9 @@ impl Userlist {
     fn place(&self, user: &RoleName) -> Result<Range<usize>, Flaw> {
         let mut found = self.entries.iter().filter(|(name, _)| name == user.as_str());
         match (found.next(), found.next()) {
-            (None, _) => Err(Flaw::Missing),
+            (None, _) => Err(Flaw::Missing(user.to_string())),
             (Some((_, place)), None) => Ok(place.clone()),
-            (Some(_), Some(_)) => Err(Flaw::Twice),
+            (Some(_), Some(_)) => Err(Flaw::Twice(user.to_string())),
         }
     }
 }
@@ -147,7 +147,12 @@ mod tests {
         );
         let again = Userlist::parse(after).unwrap();
         assert_eq!(again.has(&role("app_b"), &[new.sensitive()]), Ok(true));
-        assert_eq!(list.has(&role("nobody"), &[]), Err(Flaw::Missing));
+        assert_eq!(
+            list.has(&role("nobody"), &[]),
+            Err(Flaw::Missing("nobody".into()))
+        );
+        let flaw = list.has(&role("nobody"), &[]).unwrap_err();
+        assert!(flaw.to_string().contains("the user \"nobody\""), "{flaw}");
     }
 
     #[test]
@@ -165,8 +170,11 @@ mod tests {
             assert_eq!(parse(text).unwrap_err(), flaw, "{text}");
         }
         let twice = parse("\"app_a\" \"x\"\n\"app_a\" \"y\"\n").unwrap();
-        assert_eq!(twice.has(&role("app_a"), &[]), Err(Flaw::Twice));
-        assert_eq!(twice.with(&role("app_a"), &verifier()).unwrap_err(), Flaw::Twice);
+        assert_eq!(twice.has(&role("app_a"), &[]), Err(Flaw::Twice("app_a".into())));
+        assert_eq!(
+            twice.with(&role("app_a"), &verifier()).unwrap_err(),
+            Flaw::Twice("app_a".into())
+        );
     }
 
     #[test]
