@@ -33,9 +33,24 @@ use tandem::controller::turn::Machine;
 
 /// Faults that strike in one history.
 const BUDGET: u8 = 2;
-/// The same of a rotation through a store, beside Reloader, or that is given up or fails, whose worlds are many times
-/// larger; mutants are looked for with two.
+/// The same of a rotation through a store, beside Reloader, in an emergency, or that is given up or fails, whose worlds are
+/// many times larger; mutants are looked for with two.
 const LARGE_BUDGET: u8 = 1;
+
+/// Whether there is so much more that can happen in it.
+fn is_large(start: &State) -> bool {
+    let State {
+        cluster, database, ..
+    } = start;
+    let journal = cluster.journal.as_ref();
+    start.abortable
+        || start.ledger.emergency
+        || database.reader.is_some()
+        || cluster.source.is_some()
+        || cluster.reloader.is_some()
+        || cluster.workloads.iter().any(|set| set.rejects.is_some())
+        || journal.is_some_and(|kept| kept.previous.is_some())
+}
 
 #[test]
 fn every_write_and_every_fault_ends_with_everybody_logged_in() {
@@ -43,18 +58,7 @@ fn every_write_and_every_fault_ends_with_everybody_logged_in() {
         let running: Vec<_> = starts()
             .into_iter()
             .map(|(name, start)| {
-                let fails = start.cluster.workloads.iter().any(|set| set.rejects.is_some());
-                let large = start.cluster.source.is_some()
-                    || start.cluster.reloader.is_some()
-                    || start.database.reader.is_some()
-                    || start.abortable
-                    || start
-                        .cluster
-                        .journal
-                        .as_ref()
-                        .is_some_and(|kept| kept.previous.is_some())
-                    || fails;
-                let budget = if large { LARGE_BUDGET } else { BUDGET };
+                let budget = if is_large(&start) { LARGE_BUDGET } else { BUDGET };
                 (name, scope.spawn(move || explore(&Machine, &start, budget)))
             })
             .collect();

@@ -30,6 +30,10 @@ mod fixtures;
 mod headroom;
 #[path = "decide_table/idle.rs"]
 mod idle;
+#[path = "decide_table/listed.rs"]
+mod listed;
+#[path = "decide_table/lists.rs"]
+mod lists;
 #[path = "decide_table/modes.rs"]
 mod modes;
 #[path = "decide_table/places.rs"]
@@ -62,6 +66,7 @@ fn table() -> Vec<Row> {
         roll_back::rows(),
         headroom::rows(),
         endpoints::rows(),
+        lists::rows(),
         modes::rows(),
     ]
     .into_iter()
@@ -123,8 +128,8 @@ fn no_row_of_a_suspended_or_deleted_policy_writes() {
 /// Fails to compile when a variant is added, and then fails until a row expects it.
 #[test]
 fn every_phase_question_write_and_reason_is_expected_by_a_row() {
-    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 12]);
-    let (mut actions, mut entries, mut reasons) = ([0; 8], [0; 13], [0; 24]);
+    let (mut phases, mut steps, mut queries) = ([0; 11], [0; 4], [0; 13]);
+    let (mut actions, mut entries, mut reasons) = ([0; 11], [0; 13], [0; 25]);
     for Row { expected, .. } in table() {
         phases[phase(expected.phase)] += 1;
         match expected.step {
@@ -181,7 +186,7 @@ fn query(query: Query) -> usize {
         Query::Preflight => 1,
         Query::Pending => 2,
         Query::Previous => 3,
-        Query::Kept => 11,
+        Query::Kept => 12,
         Query::Consumers => 4,
         Query::Sessions => 5,
         Query::Room => 8,
@@ -189,6 +194,7 @@ fn query(query: Query) -> usize {
         Query::Operator => 7,
         Query::Place => 9,
         Query::Endpoints => 10,
+        Query::Lists => 11,
     }
 }
 
@@ -202,6 +208,9 @@ fn action(action: &Action) -> usize {
         Action::Retire { .. } => 5,
         Action::Propose { .. } => 6,
         Action::Sync { .. } => 7,
+        Action::Enlist { .. } => 8,
+        Action::Reload { .. } => 9,
+        Action::Strike { .. } => 10,
     }
 }
 
@@ -247,7 +256,8 @@ fn reason(why: &Waiting) -> usize {
         Waiting::Place(_) => 19,
         Waiting::Journals(_) => 20,
         Waiting::Replay { .. } => 21,
+        Waiting::List { .. } => 23,
         Waiting::UnknownMode(_) => 22,
-        Waiting::Drift(_) => 23,
+        Waiting::Drift(_) => 24,
     }
 }

@@ -86,6 +86,16 @@ fn examples_mean_something_and_their_roles_name_each_secret() {
             vec!["reports-db", "reports-db-admin", "reports-db-tandem"],
         ),
         (
+            include_str!("../deploy/examples/poolers.yaml"),
+            vec![
+                "pgbouncer-console",
+                "pgbouncer-userlist",
+                "shop-db",
+                "shop-db-admin",
+                "shop-db-tandem",
+            ],
+        ),
+        (
             include_str!("../deploy/examples/replicas.yaml"),
             vec!["shop-db", "shop-db-admin", "shop-db-tandem"],
         ),
@@ -324,6 +334,13 @@ fn refused_endpoints() -> Vec<(&'static str, Value, &'static str)> {
             "a pooler that nothing tells about",
             json!({"spec": {"database": {"endpoints": [{"name": "a", "role": "Pooler", "host": "x"}]}}}),
             "exactly one of console and soak",
+        ),
+        (
+            "a list of passwords that nobody can have read",
+            json!({"spec": {"database": {"endpoints": [
+                {"name": "a", "role": "Pooler", "host": "x", "soak": "10m", "userlist": {"secretRef": {"name": "x"}}},
+            ]}}}),
+            "needs its console",
         ),
         (
             "a replica with a console",

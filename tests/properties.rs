@@ -17,6 +17,10 @@
 #[path = "decide_table/fixtures.rs"]
 mod fixtures;
 
+#[allow(dead_code, reason = "the table needs more of them")]
+#[path = "decide_table/listed.rs"]
+mod listed;
+
 #[path = "properties/answers.rs"]
 mod answers;
 #[path = "properties/credentials.rs"]

@@ -15,6 +15,7 @@ use super::spec::{AdminSecretRef, TlsSpec, default_port};
 /// before applications are told, and the old user's sessions are counted there before it is retired.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.userlist) || has(self.console)", "a pooler with a userlist needs its console, which makes it read the list"))]
 #[x_kube(validation = ("self.role == 'Pooler' ? has(self.console) != has(self.soak) : !has(self.console) && !has(self.soak)", "a Pooler has exactly one of console and soak, and a Replica neither"))]
 pub struct EndpointSpec {
     /// Name of the endpoint in status and messages.
@@ -38,6 +39,10 @@ pub struct EndpointSpec {
     /// The console of a pooler, which tells who its clients are: one that is idle has no session on any server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub console: Option<ConsoleSpec>,
+    /// The list of passwords of a pooler (its `auth_file`), which it reads when its console says so. Tandem puts new
+    /// passwords of the pair there and leaves everything else as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub userlist: Option<UserlistSpec>,
     /// How long the old user must have no session on any server before it is retired, where a pooler has no console
     /// that tells of its idle clients: no shorter than these live, and than its `server_idle_timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,13 +61,38 @@ pub struct ConsoleSpec {
     pub secret_ref: AdminSecretRef,
 }
 
+/// The list of passwords of a pooler.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UserlistSpec {
+    /// Secret in the policy's namespace that holds the list, and from which the pooler has its file.
+    pub secret_ref: UserlistSecretRef,
+}
+
+/// Names the Secret of a list and the key in it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UserlistSecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key that holds the list.
+    #[serde(default = "default_userlist_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn default_userlist_key() -> String {
+    "userlist.txt".to_owned()
+}
+
 /// See [`EndpointSpec::role`].
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointRole {
     /// Hot standbys of the primary. A changed password counts there when they have replayed it.
     Replica,
-    /// `PgBouncer` in front of the primary, asking it for passwords with `auth_query`. The servers are proven directly;
-    /// the pooler is asked besides, whether it lets applications through and whom it holds.
+    /// `PgBouncer` in front of the primary, asking it for passwords with `auth_query` or having a list of them. The
+    /// servers are proven directly; the pooler is asked besides, whether it lets applications through and whom it holds.
     Pooler,
 }
 

@@ -25,6 +25,7 @@ use crate::machine::facts::{
 };
 use crate::machine::place::Place;
 use crate::machine::project::Projection;
+use crate::machine::userlists::ListSeen;
 use crate::machine::{Action, Loaded, Query};
 use crate::policy::Policy;
 
@@ -85,6 +86,8 @@ pub enum Seen {
     Pending(Login),
     /// To [`Query::Endpoints`].
     Endpoints(Vec<EndpointSeen>),
+    /// To [`Query::Lists`].
+    Lists(Vec<ListSeen>),
     /// To [`Query::Previous`].
     Previous(Previous),
     /// To [`Query::Kept`].
@@ -208,6 +211,7 @@ impl Facts {
             Seen::Preflight(preflight) => self.preflight = Some(preflight),
             Seen::Pending(login) => self.pending = Some(login),
             Seen::Endpoints(endpoints) => self.endpoints = Some(endpoints),
+            Seen::Lists(lists) => self.lists = Some(lists),
             Seen::Previous(previous) => self.previous = Some(previous),
             Seen::Kept(kept) => self.kept = Some(kept),
             Seen::Consumers(consumers) => self.consumers = Some(consumers),

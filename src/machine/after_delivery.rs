@@ -198,11 +198,13 @@ impl Pass<'_> {
             if let Some(stop) = self.endpoints(phase) {
                 return stop;
             }
-            return Decision::act(Phase::Retired, self.record(Entry::Finish, None));
+            return self.end();
         }
         let keep_until = later(rolled_out_at, self.policy.retire.after);
         if keep_until > self.now {
-            return Decision::wait(phase, keep_until, Waiting::RetireAfter(keep_until));
+            // Looked at all the same: a failover could lose the new password meanwhile, and applications use it.
+            let look = later(self.now, pace(self.now.duration_since(rolled_out_at)));
+            return Decision::wait(phase, keep_until.min(look), Waiting::RetireAfter(keep_until));
         }
         let (laggards, quiet) = match &self.facts.sessions {
             None => return Decision::look(phase, Query::Sessions),
@@ -295,7 +297,13 @@ impl Pass<'_> {
                 }
             }
         }
-        Decision::act(Phase::Retired, self.record(Entry::Finish, None))
+        self.end()
+    }
+
+    /// The server refuses the old password: what is left of it goes, the pooler's knowledge of it and the journal's.
+    fn end(&self) -> Decision {
+        let struck = self.strike(Phase::Retired);
+        struck.unwrap_or_else(|| Decision::act(Phase::Retired, self.record(Entry::Finish, None)))
     }
 }
 

@@ -66,6 +66,9 @@ impl Pass<'_> {
         let Some(seen) = &self.facts.endpoints else {
             return Some(Decision::look(phase, Query::Endpoints));
         };
+        if let Some(decision) = self.reload(phase, seen) {
+            return Some(decision);
+        }
         let mut behind = Vec::new();
         for endpoint in seen {
             match &endpoint.door {

@@ -7,6 +7,7 @@ use super::endpoints::EndpointSeen;
 use super::journal::Landing;
 use super::place::Place;
 use super::step::{Action, Entry};
+use super::userlists::ListSeen;
 use crate::policy::target::{ConsumerRef, RoleName};
 
 /// Everything seen, and everything done, since the pass began. Dropped at its end: nothing is remembered but the journal.
@@ -30,6 +31,8 @@ pub struct Facts {
     pub pending: Option<Login>,
     /// Login with the pending credential at each endpoint.
     pub endpoints: Option<Vec<EndpointSeen>>,
+    /// What the poolers' lists have.
+    pub lists: Option<Vec<ListSeen>>,
     /// Login with the retiring user's last password.
     pub previous: Option<Previous>,
     /// What the server still has of the last rotation.
@@ -40,6 +43,10 @@ pub struct Facts {
     pub room: Option<Result<Room, Finding>>,
     /// Sessions of the retiring user.
     pub sessions: Option<Sessions>,
+    /// A pooler's list got the pending verifier in this turn.
+    pub enlisted: bool,
+    /// Names of the endpoints whose poolers were told to read their lists in this turn.
+    pub reloaded: Vec<String>,
     /// The server has accepted the pending verifier in this turn.
     pub altered: bool,
     /// The store has taken the pending credential as a version that nobody reads yet, in this turn.
@@ -335,6 +342,8 @@ impl Facts {
     #[must_use]
     pub fn after(&self, action: &Action) -> Self {
         let mut next = Self {
+            enlisted: self.enlisted,
+            reloaded: self.reloaded.clone(),
             altered: self.altered,
             retired: self.retired,
             terminated: self.terminated,
@@ -355,12 +364,28 @@ impl Facts {
                 ..
             } => {
                 next.pending = Some(Login::NotYet);
+                next.enlisted = false;
                 next.altered = false;
             }
             Action::Record {
                 entry: Entry::Finish | Entry::Recover | Entry::RollBack | Entry::Reapply | Entry::Accept,
                 ..
             } => next = Self::default(),
+            Action::Enlist { .. } => {
+                next.enlisted = true;
+                // Still nobody can have set it.
+                next.pending = self.pending.clone().filter(|login| *login == Login::NotYet);
+            }
+            // Nothing is another than it was but the pooler itself.
+            Action::Reload { endpoint } => {
+                next = Self {
+                    endpoints: None,
+                    ..self.clone()
+                };
+                next.reloaded.push(endpoint.clone());
+            }
+            // The old password has been seen to be refused, and no list changes that.
+            Action::Strike { .. } => next.previous.clone_from(&self.previous),
             Action::SetVerifier { .. } => next.altered = true,
             Action::Propose { .. } => next.proposed = true,
             Action::Retire { .. } => {

@@ -60,8 +60,10 @@ pub fn permits(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action
         {
             Some("S5: the credential is not proven at every endpoint")
         }
-        Action::Record { .. } | Action::Propose { .. } => None,
-        Action::SetVerifier { user } => {
+        Action::Record { .. } | Action::Propose { .. } | Action::Reload { .. } => None,
+        Action::Strike { user, .. } => (*user != rotation.retiring || !refused_for_good(facts))
+            .then_some("S1: a pooler forgets the old password only after the server has"),
+        Action::SetVerifier { user } | Action::Enlist { user, .. } => {
             (*user != rotation.pending).then_some("S2: only the pending user's verifier is in the journal")
         }
         Action::Flip { .. } => (policy.delivery.source().is_some() && !facts.proposed)
@@ -96,7 +98,7 @@ fn outside(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action) ->
         }
     };
     if asked_to_reapply(policy, journal).is_none() {
-        return Some("S10: outside a rotation nothing is set unless somebody asks for it");
+        return Some("S11: outside a rotation nothing is set unless somebody asks for it");
     }
     let lost = match drift(policy, journal, facts) {
         Some(Drift::ActiveRefused { user, cause, .. }) => {
@@ -108,7 +110,7 @@ fn outside(policy: &Policy, journal: &Loaded, facts: &Facts, action: &Action) ->
         }
         Some(Drift::OtherServer { .. }) | None => false,
     };
-    (!lost).then_some("S10: only what was seen to be lost is set once more")
+    (!lost).then_some("S11: only what was seen to be lost is set once more")
 }
 
 fn record(
@@ -148,7 +150,7 @@ fn record(
         Entry::Withdraw | Entry::RollOut => None,
         Entry::RollBack => roll_back(rotation, facts, before, next),
         Entry::Reapply | Entry::Accept => (running || next.rotation.is_some() || next.number != before)
-            .then_some("S10: what is kept of a rotation is spoken of while none runs"),
+            .then_some("S11: what is kept of a rotation is spoken of while none runs"),
         Entry::CallOff => (rotation != next.rotation.as_ref() || next.number != before)
             .then_some("an abort that is too late changes nothing else"),
         Entry::Finish => (!running || next.rotation.is_some() || next.number != before)
@@ -214,6 +216,15 @@ fn retire(policy: &Policy, rotation: &Rotation, facts: &Facts, is_retiring: bool
         Some(Sessions::Counted { .. } | Sessions::Unreachable(_)) | None => {
             Some("S3: the drain is not proven")
         }
+    }
+}
+
+/// Whether the server refuses the old password, as far as anybody knows it.
+fn refused_for_good(facts: &Facts) -> bool {
+    match facts.previous {
+        Some(Previous::Refused) => true,
+        Some(Previous::Unknown) => facts.retired,
+        Some(Previous::Accepted | Previous::Unreachable(_)) | None => false,
     }
 }
 

@@ -16,10 +16,13 @@ const RELOADER: SignedDuration = SignedDuration::from_secs(10);
 /// And for each of its writes: twice what it takes.
 const RELOADER_WRITE: SignedDuration = SignedDuration::from_millis(400);
 
-/// How long a replica may take before somebody should look.
+/// How soon a pooler is told again to read its list. The Secret comes to where it is mounted within some minute.
+pub(super) const RELOADS: SignedDuration = SignedDuration::from_secs(2);
+
+/// How long a replica, or a pooler's list, may take before somebody should look.
 const REPLAY: SignedDuration = SignedDuration::from_mins(10);
 
-/// Whether a replica takes too long.
+/// Whether a replica, or a pooler's list, takes too long.
 pub(super) fn late(elapsed: SignedDuration) -> bool {
     elapsed > REPLAY
 }

@@ -297,8 +297,15 @@ impl Pass<'_> {
             None => Some(Decision::look(phase, Query::Pending)),
             // Setting it a second time in one turn would only hide that somebody else sets it too (R14).
             Some(Login::WrongPassword) if self.facts.altered => Some(self.wait(phase, Waiting::NotAccepted)),
-            Some(Login::NotYet | Login::WrongPassword) => Some(Decision::act(phase, set())),
+            Some(Login::NotYet | Login::WrongPassword) => {
+                Some(self.enlist(phase).unwrap_or_else(|| Decision::act(phase, set())))
+            }
             Some(Login::Refused(finding)) => Some(self.wait(phase, Waiting::Refused(finding.clone()))),
+            // What the pooler has in its list it logs in to the server with: both must have the very same verifier, and
+            // the server may have another one of the same password.
+            Some(Login::Accepted(_)) if self.facts.enlisted && !self.facts.altered => {
+                Some(Decision::act(phase, set()))
+            }
             Some(Login::Accepted(found)) => self.other_server(found).map(|why| self.wait(phase, why)),
         }
     }

@@ -9,7 +9,7 @@ use super::journal::Journal;
 use super::phase::Phase;
 use super::place::Taken;
 use crate::api::spec::RetireMode;
-use crate::policy::target::{ConsumerRef, RoleName};
+use crate::policy::target::{ConsumerRef, RoleName, SecretName};
 
 /// The furthest fact that holds, and what is to be done about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +75,8 @@ pub enum Query {
     Pending,
     /// Does the pending credential log in at every other endpoint?
     Endpoints,
+    /// Do the poolers' lists have what they must?
+    Lists,
     /// Does the retiring user's last password still log in?
     Previous,
     /// Does the server still have what the last rotation left there?
@@ -96,6 +98,30 @@ pub enum Action {
         entry: Entry,
         /// What it will say.
         next: Box<Journal>,
+    },
+    /// Put the pending verifier into the list of a pooler. Guards: uid and resourceVersion of the list's Secret, and the
+    /// rule that the user whom the application Secret names gets only the password which that Secret carries.
+    Enlist {
+        /// Name of the endpoint.
+        endpoint: String,
+        /// The standby.
+        user: RoleName,
+        /// Guard of the list's Secret.
+        version: String,
+    },
+    /// Tell a pooler to read its list. It does what its file says already, and would with its next start.
+    Reload {
+        /// Name of the endpoint.
+        endpoint: String,
+    },
+    /// Put the retiring verifier into the list of a pooler. Guards as for `Enlist`.
+    Strike {
+        /// Name of the endpoint.
+        endpoint: String,
+        /// The retiring user.
+        user: RoleName,
+        /// Guard of the list's Secret.
+        version: String,
     },
     /// Set the pending verifier on the primary; outside a rotation, that of the active user once more. Guards: the deadline of the lease, checked by the server, and the rule
     /// that the user whom the application Secret names is changed only to the password which that Secret carries.
@@ -200,6 +226,9 @@ impl Action {
                 Entry::Accept => "accept",
                 Entry::Finish => "finish",
             },
+            Self::Enlist { .. } => "enlist",
+            Self::Reload { .. } => "reload",
+            Self::Strike { .. } => "strike",
             Self::SetVerifier { .. } => "set_verifier",
             Self::Propose { .. } => "propose",
             Self::Flip { .. } => "flip",
@@ -245,6 +274,15 @@ pub enum Waiting {
     Replay {
         /// Which ones, and how far they are.
         behind: Vec<Lag>,
+        /// It takes long.
+        overdue: bool,
+    },
+    /// A pooler that was told to read its list, and does not know the new password yet.
+    List {
+        /// Name of the endpoint.
+        endpoint: String,
+        /// The list's Secret.
+        secret: SecretName,
         /// It takes long.
         overdue: bool,
     },

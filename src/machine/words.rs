@@ -133,6 +133,25 @@ pub fn words(policy: &Policy, why: &Waiting) -> Words {
                 endpoints::behind_words(behind)
             ),
         ),
+        Waiting::List {
+            endpoint,
+            secret,
+            overdue,
+        } => (
+            if *overdue {
+                "PoolerOverdue"
+            } else {
+                "WaitingForPooler"
+            },
+            if *overdue {
+                Weight::Stalled
+            } else {
+                Weight::Progress
+            },
+            format!(
+                "both credentials stay valid until the pooler of endpoint {endpoint} knows the new password: Secret {namespace}/{secret} has it, and the pooler was told to read its list (RELOAD). A changed Secret comes to where it is mounted within some minute, and never where it is mounted with subPath. If it stays so, see whether its auth_file is that file, and what it has: kubectl -n {namespace} get secret {secret} -o jsonpath='{{.metadata.resourceVersion}}'; and look at the pooler's log"
+            ),
+        ),
         Waiting::PasswordsRejected(finding) => (
             "PasswordsRejected",
             Weight::Stalled,

@@ -155,6 +155,16 @@ pub fn role(policy: &Policy) -> Role {
     {
         secrets.entry(console.secret.as_str()).or_default().insert("get");
     }
+    for list in policy
+        .endpoints
+        .iter()
+        .filter_map(|endpoint| endpoint.userlist.as_ref())
+    {
+        secrets
+            .entry(list.secret.as_str())
+            .or_default()
+            .extend(["get", "patch"]);
+    }
     // Endpoints mostly have the primary's authority: each is named once.
     let mut maps = BTreeSet::new();
     let endpoints = policy.endpoints.iter().map(|endpoint| &endpoint.tls);

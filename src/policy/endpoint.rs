@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::database::parse_tls;
+use super::target::SecretName;
 use super::{Invalid, SecretKeyPair, Tls, duration, secret_name};
 use crate::api::endpoint::{EndpointRole, EndpointSpec};
 use crate::api::spec::{DatabaseSpec, TlsSpec};
@@ -22,6 +23,17 @@ pub struct Endpoint {
     pub tls: Tls,
     /// Where the login of a pooler's console is.
     pub console: Option<SecretKeyPair>,
+    /// Where a pooler's list of passwords is; never without a console.
+    pub userlist: Option<Userlist>,
+}
+
+/// A key of a Secret that holds a pooler's list of passwords.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Userlist {
+    /// Name of the Secret.
+    pub secret: SecretName,
+    /// The key.
+    pub key: String,
 }
 
 /// The longest time that poolers without a console ask for.
@@ -51,6 +63,7 @@ pub(super) fn parse_endpoints(database: &DatabaseSpec) -> Result<Vec<Endpoint>, 
             port,
             tls,
             console,
+            userlist,
             soak,
         } = spec;
         let field = format!("database.endpoints[{name}]");
@@ -76,6 +89,19 @@ pub(super) fn parse_endpoints(database: &DatabaseSpec) -> Result<Vec<Endpoint>, 
                 "give a Pooler exactly one of console and soak, and a Replica neither",
             ));
         }
+        if userlist.is_some() && console.is_none() {
+            return Err(Invalid::new(
+                format!("{field}.userlist"),
+                "needs the pooler's console, which makes it read the list; add console.secretRef",
+            ));
+        }
+        let userlist = userlist.as_ref().map(|userlist| {
+            let kept = &userlist.secret_ref;
+            Ok(Userlist {
+                secret: secret_name(&format!("{field}.userlist.secretRef.name"), &kept.name)?,
+                key: kept.key.clone(),
+            })
+        });
         let console = console.as_ref().map(|console| {
             let keys = &console.secret_ref;
             Ok(SecretKeyPair {
@@ -91,6 +117,7 @@ pub(super) fn parse_endpoints(database: &DatabaseSpec) -> Result<Vec<Endpoint>, 
             port: *port,
             tls: parse_tls(&format!("{field}.tls"), tls.as_ref().unwrap_or(&usual))?,
             console: console.transpose()?,
+            userlist: userlist.transpose()?,
         });
     }
     Ok(endpoints)

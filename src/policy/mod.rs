@@ -18,7 +18,7 @@ use crate::api::spec::{
 use crate::api::{self, RotationPolicy};
 pub use database::{Admin, CaSource, Database, SecretKeyPair, Tls, Trust};
 pub use delivery::{Delivery, Route, StoredSecret};
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, Userlist};
 pub use mode::RotateMode;
 
 use database::parse_database;

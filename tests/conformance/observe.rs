@@ -82,6 +82,7 @@ pub(crate) fn seen(seen: &Seen) -> String {
             let open = endpoints.iter().filter(|endpoint| endpoint.door == Door::Open);
             format!("{} of {} open", open.count(), endpoints.len())
         }
+        Seen::Lists(lists) => format!("{} lists", lists.len()),
         Seen::Previous(Previous::Unknown) => "unknown".to_owned(),
         Seen::Kept(kept) => self::kept(kept),
         // What it is differs from world to world; the table tells what is made of it.

@@ -170,6 +170,7 @@ impl<P: Place> Side<P> {
                 | Seen::Operator(_)
                 | Seen::Pending(_)
                 | Seen::Endpoints(_)
+                | Seen::Lists(_)
                 | Seen::Previous(_)
                 | Seen::Room(_)
                 | Seen::Place(_)

@@ -337,7 +337,7 @@ fn since(duration: jiff::SignedDuration) -> Journal {
 }
 
 fn drain() -> Vec<Row> {
-    let kept = |until| waits(Phase::RolledOut, until, Waiting::RetireAfter(later(until)));
+    let kept = |look, until| waits(Phase::RolledOut, look, Waiting::RetireAfter(later(until)));
     let polled = |polls, from| podless().sessions(quiet(polls, ago(from)));
     let still = |pause| waits(Phase::RolledOut, pause, Waiting::Quiet);
     let none = podless().sessions(Sessions::Counted {
@@ -350,7 +350,21 @@ fn drain() -> Vec<Row> {
             policy().keeping_the_old_for(hours(1)),
             since(mins(10)),
             podless(),
-            kept(mins(50)),
+            kept(secs(30), mins(50)),
+        ),
+        row(
+            "rolled out: the old credential is kept, and the new one was lost in a failover",
+            policy().keeping_the_old_for(hours(1)),
+            since(mins(10)),
+            podless().pending(Login::WrongPassword),
+            acts(Phase::Delivered, sets()),
+        ),
+        row(
+            "rolled out: the old credential is kept for a moment longer",
+            policy().keeping_the_old_for(hours(1)),
+            since(hours(1) - secs(10)),
+            podless(),
+            kept(secs(10), secs(10)),
         ),
         row(
             "rolled out: kept long enough",

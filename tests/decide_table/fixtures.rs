@@ -166,6 +166,7 @@ impl PolicyVerbs for Policy {
                 port: 5432,
                 tls: Tls::VerifyFull(Trust::default()),
                 console: None,
+                userlist: None,
             })
             .into();
         self

@@ -14,14 +14,14 @@ use crate::fixtures::*;
 const SOON: jiff::SignedDuration = jiff::SignedDuration::from_millis(500);
 
 /// The policy as it is while such a rotation is asked for, or runs.
-fn hurried(policy: Policy, mode: RotateMode) -> Policy {
+pub(crate) fn hurried(policy: Policy, mode: RotateMode) -> Policy {
     Policy {
         rotate_mode: Ok(mode),
         ..policy
     }
 }
 
-fn journal(mode: RotateMode) -> Journal {
+pub(crate) fn journal(mode: RotateMode) -> Journal {
     running().with(|r| r.mode = mode)
 }
 

@@ -12,6 +12,7 @@ use tandem::policy::Policy;
 
 use crate::drift::{due, refusing, taking_the_old, told};
 use crate::fixtures::*;
+use crate::lists::strikes;
 
 /// The rule, and the write that breaks it and no other.
 type Rule = (&'static str, Policy, Loaded, Facts, Action);
@@ -47,12 +48,34 @@ fn rules() -> Vec<Rule> {
     let open = || podless().previous(Previous::Accepted);
     let numbered = "S4: a roll-back is a rotation of its own, numbered without a gap";
     let s9 = "S9: what is put back must log in";
-    let unasked_for = "S10: outside a rotation nothing is set unless somebody asks for it";
-    let not_lost = "S10: only what was seen to be lost is set once more";
+    let unasked_for = "S11: outside a rotation nothing is set unless somebody asks for it";
+    let not_lost = "S11: only what was seen to be lost is set once more";
     let again = |user| Action::SetVerifier { user: role(user) };
     let through = || policy().store_first();
     let proven = || staged().store(storing(ACTIVE)).pending(accepted());
+    let forgets = "S1: a pooler forgets the old password only after the server has";
+    let gone = || podless().retired().previous(Previous::Refused);
     vec![
+        (forgets, policy(), over(), gone(), strikes(STANDBY)),
+        (forgets, policy(), over(), podless(), strikes(ACTIVE)),
+        (
+            forgets,
+            policy(),
+            over(),
+            gone().previous(Previous::Accepted),
+            strikes(ACTIVE),
+        ),
+        (
+            "S2: only the pending user's verifier is in the journal",
+            policy(),
+            running().valid(),
+            staged(),
+            Action::Enlist {
+                endpoint: "far".into(),
+                user: role(ACTIVE),
+                version: "uid/7".into(),
+            },
+        ),
         (
             "S5: the source of truth must never name an unproven credential",
             through(),
@@ -169,7 +192,7 @@ fn rules() -> Vec<Rule> {
             standby(),
         ),
         (
-            "S10: what is kept of a rotation is spoken of while none runs",
+            "S11: what is kept of a rotation is spoken of while none runs",
             policy().accepting("fine"),
             running().valid(),
             staged(),

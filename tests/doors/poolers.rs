@@ -1,6 +1,6 @@
 //! A pooler through which an application logs in, with a client that no server sees.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::json;
 use tandem_lab::{
     CONSOLE_SECRET, ConsumerOptions, ControllerOptions, KnownBy, PgBouncerOptions, PostgresOptions,
@@ -52,5 +52,38 @@ fn fm24_through_a_pooler_nobody_is_refused_and_an_idle_client_of_it_is_waited_fo
         let refused = pooler.connect_as(&before.user, &before.password, "appdb").await;
         ensure!(refused.is_err(), "the pooler takes the old password");
         Ok(())
+    });
+}
+
+#[test]
+fn fm24_where_nobody_tells_of_a_poolers_clients_time_has_to_pass() {
+    tandem_lab::run(|lab| async move {
+        let namespace = lab.namespace("soaked").await?;
+        let stage = namespace.stage(PostgresOptions::named("db")).await?;
+        let options = PgBouncerOptions::known_by(KnownBy::AuthQuery).setting("server_idle_timeout", "1");
+        let pooler = stage.pgbouncer(options).await?;
+        let usual = direct(&stage);
+        let scene = Scene::on(stage, usual, ControllerOptions::default()).await?;
+        let endpoint = json!({
+            "name": "pgbouncer", "role": "Pooler", "host": pooler.host(), "port": pooler.port(), "soak": "8s",
+        });
+        scene
+            .apply(json!({"spec": {"database": {"endpoints": [endpoint]}}}))
+            .await?;
+        scene.ready().await?;
+        let before = scene.credential().await?;
+        let idle = pooler.connect_as(&before.user, &before.password, "appdb").await?;
+        let nonce = scene.ask().await?;
+        // No server sees it, and nobody says that it is there.
+        scene.reason("WaitingForQuiet").await?;
+        ensure!(scene.logs_in(&before).await, "the old password must stay valid");
+        let status = scene.completed(&nonce).await?;
+        let last = status.last_rotation.context("no rotation has ended")?;
+        let whole = last.finished_at.0.duration_since(last.started_at.0).as_secs();
+        let rollout = last.rollout_seconds.context("no rollout has ended")?;
+        // Times are shown to the second.
+        ensure!(whole - rollout >= 7, "quiet for {} s", whole - rollout);
+        drop(idle);
+        scene.sound(&before, &[]).await
     });
 }

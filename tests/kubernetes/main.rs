@@ -14,3 +14,4 @@ mod reloader;
 mod rollout;
 mod scene;
 mod secret;
+mod userlist;

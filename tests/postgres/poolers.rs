@@ -6,7 +6,7 @@ use anyhow::Result;
 use tandem::api::endpoint::EndpointRole;
 use tandem::effects::Outcome;
 use tandem::effects::postgres::{
-    Credential, Server, Verifier, change, clients, pooler, pooler_findings, sessions, source,
+    Credential, Server, Verifier, change, clients, pooler, pooler_findings, reload, sessions, source,
 };
 use tandem::machine::endpoints::Door;
 use tandem::machine::facts::{Finding, Login};
@@ -24,6 +24,7 @@ fn endpoint(scene: &Scene, pooler: &PgBouncer) -> Server {
         port: pooler.port(),
         tls: Tls::VerifyFull(trust()),
         console: None,
+        userlist: None,
     };
     let ca = scene.lab.ca_pem().as_bytes();
     Server::endpoint(&described("db", 5432, "appdb", true), &endpoint, Some(ca), None).unwrap()
@@ -62,7 +63,7 @@ fn fm24_a_pooler_that_asks_the_server_opens_at_once_and_tells_of_clients_that_no
         let server = endpoint(&scene, &bouncer);
         let console = console(&scene).await?;
         let source = source(&scene.server, &scene.admin).await.unwrap();
-        let findings = pooler_findings(&server, Some(&console), scene.wanted(), &source).await;
+        let findings = pooler_findings(&server, Some(&console), false, scene.wanted(), &source).await;
         assert_eq!(findings, []);
 
         let pending = credential("app_b", "a second password of the standby");
@@ -99,7 +100,7 @@ fn fm24_a_pooler_that_asks_the_server_opens_at_once_and_tells_of_clients_that_no
         .await?;
 
         let wrong = credential(console.user.as_str(), "wrong");
-        let findings = pooler_findings(&server, Some(&wrong), scene.wanted(), &source).await;
+        let findings = pooler_findings(&server, Some(&wrong), false, scene.wanted(), &source).await;
         assert_eq!(findings.len(), 1, "{findings:#?}");
         assert_eq!(findings[0].reason, "PoolerConsoleFailed");
         assert!(
@@ -119,11 +120,19 @@ fn fm24_what_a_pooler_takes_proves_nothing_and_what_it_refuses_neither() {
         let scene = Scene::new(&lab, PostgresOptions::default()).await?;
         let bouncer = scene
             .stage
-            .pgbouncer(PgBouncerOptions::known_by(KnownBy::Userlist))
+            .pgbouncer(PgBouncerOptions::known_by(KnownBy::Userlist).setting("stats_users", "app_a"))
             .await?;
         let server = endpoint(&scene, &bouncer);
         let old = scene.b.clone();
         assert_eq!(door(&scene, &server, &old).await, Door::Open);
+        // Whoever it was for, the connection to the server stays.
+        let console = console(&scene).await?;
+        let found = clients(&server, &console, &old.user).await.unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|l| (l.application_name.as_str(), l.count))
+            .collect();
+        assert_eq!(found, [("the pooler's own connections", 1)]);
         let pending = credential("app_b", "a second password of the standby");
         alter(&scene, &pending).await?;
         // Its list is older than the server: it serves who the server refuses, and refuses who the server serves.
@@ -133,6 +142,19 @@ fn fm24_what_a_pooler_takes_proves_nothing_and_what_it_refuses_neither() {
         assert_eq!(refusal(&closed).reason, "PoolerRefuses");
         let proven = scene.login(&pending).await;
         assert!(matches!(proven, Login::Accepted(_)), "{proven:?}");
+
+        // Who may ask it may not tell it anything.
+        let source = source(&scene.server, &scene.admin).await.unwrap();
+        let findings =
+            async |console| pooler_findings(&server, Some(console), true, scene.wanted(), &source).await;
+        assert_eq!(findings(&console).await, []);
+        let found = findings(&scene.a).await;
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(found[0].reason, "PoolerConsoleFailed");
+        assert!(found[0].message.contains("admin_users"), "{}", found[0].message);
+        assert_eq!(reload(&server, &console).await, Ok(()));
+        let refused = reload(&server, &scene.a).await.unwrap_err();
+        assert_eq!(refused.reason, "PoolerConsoleFailed");
         Ok(())
     });
 }

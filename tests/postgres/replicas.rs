@@ -26,6 +26,7 @@ fn reader(scene: &Scene, host: &str) -> Server {
         port: 5432,
         tls: Tls::VerifyFull(trust()),
         console: None,
+        userlist: None,
     };
     let ca = scene.lab.ca_pem().as_bytes();
     Server::endpoint(&described("db", 5432, "appdb", true), &endpoint, Some(ca), None).unwrap()

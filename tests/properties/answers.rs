@@ -10,7 +10,8 @@ use tandem::machine::facts::{
 use tandem::machine::invariant::permits;
 use tandem::machine::journal::Landing;
 use tandem::machine::place::{Place, Shared, Taken};
-use tandem::machine::step::Entry;
+use tandem::machine::step::{Entry, Waiting};
+use tandem::machine::userlists::{List, ListSeen, POOLER_REFUSES};
 use tandem::machine::{Action, Decision, Facts, Journal, Loaded, Step, decide};
 use tandem::policy::schedule::Schedule;
 use tandem::policy::target::ConsumerKind;
@@ -18,6 +19,7 @@ use tandem::policy::{Policy, RotateMode};
 
 use crate::fixtures::*;
 use crate::journal::journals;
+use crate::listed::{listing, with_list};
 
 fn schedules() -> impl Strategy<Value = Option<Schedule>> {
     let times = prop_oneof![
@@ -41,12 +43,13 @@ fn doors() -> impl Strategy<Value = Door> {
         8 => Just(Door::Open),
         1 => Just(Door::Behind(Vec::new())),
         1 => Just(Door::Refused(trouble())),
+        1 => Just(Door::Refused(Finding { reason: POOLER_REFUSES, ..trouble() })),
     ]
 }
 
 prop_compose! {
     fn policies()(
-        flags in prop::array::uniform9(prop::bool::weighted(0.2)),
+        flags in prop::array::uniform10(prop::bool::weighted(0.2)),
         asked in prop::option::of(prop::sample::select(&["old", "new", "newer"][..])),
         abort in prop::option::weighted(0.3, prop::sample::select(&["old", "new"][..])),
         reapply in prop::option::weighted(0.3, prop::sample::select(&["old", "new"][..])),
@@ -61,7 +64,7 @@ prop_compose! {
             1 => Just(Err("Quick".to_owned())),
         ],
     ) -> Policy {
-        let [suspended, deleting, alone, killing, no_login, edited, through, back, reading] = flags;
+        let [suspended, deleting, alone, killing, no_login, edited, through, back, reading, pooled] = flags;
         let start = if through { policy().store_first() } else { policy() };
         let mut policy = start.at_once(at_once).keeping_the_old_for(secs(after)).remembering(history_limit);
         policy = if alone { policy.restarting_nothing() } else { policy };
@@ -70,6 +73,7 @@ prop_compose! {
         policy = if edited { policy.of_strangers() } else { policy };
         policy = if back { policy.rolling_back() } else { policy };
         policy = if reading { policy.reading() } else { policy };
+        policy = if pooled { with_list(policy) } else { policy };
         policy.drain.quiet_for = secs(quiet_for);
         let (rotate_now, abort) = (asked.map(str::to_owned), abort.map(str::to_owned));
         let (reapply, accept) = (reapply.map(str::to_owned), accept.map(str::to_owned));
@@ -218,6 +222,15 @@ fn sessions() -> impl Strategy<Value = Sessions> {
     ]
 }
 
+fn lists() -> impl Strategy<Value = Vec<ListSeen>> {
+    let known = any::<[bool; 2]>().prop_map(|[pending, retiring]| listing(pending, retiring));
+    let list = prop_oneof![4 => known, 1 => Just(List::Unusable(trouble()))];
+    list.prop_map(|list| {
+        let endpoint = "far".to_owned();
+        vec![ListSeen { endpoint, list }]
+    })
+}
+
 fn pasts() -> impl Strategy<Value = Previous> {
     prop_oneof![
         Just(Previous::Accepted),
@@ -252,10 +265,12 @@ prop_compose! {
         doors in prop::option::weighted(0.9, prop::array::uniform2(doors())),
         previous in prop::option::of(pasts()),
         kept in prop::option::weighted(0.9, remains()),
+        lists in prop::option::weighted(0.9, lists()),
         consumers in prop::option::weighted(0.9, consumers()),
         room in prop::option::weighted(0.9, rooms()),
         sessions in prop::option::weighted(0.9, sessions()),
         done in prop::array::uniform4(prop::bool::weighted(0.3)),
+        told in prop::array::uniform2(prop::bool::weighted(0.3)),
         refused in prop::option::weighted(0.1, prop_oneof![
             Just(Refused::Password(trouble())),
             Just(Refused::Otherwise(trouble())),
@@ -264,7 +279,8 @@ prop_compose! {
         let [altered, proposed, retired, terminated] = done;
         let facts = Facts {
             secret, store, operator, place, preflight, pending, previous, kept, consumers, room, sessions,
-            altered, proposed, retired, terminated, refused, endpoints: None,
+            altered, proposed, retired, terminated, refused, endpoints: None, lists,
+            enlisted: told[0], reloaded: told[1].then(|| "far".to_owned()).into_iter().collect(),
         };
         match doors {
             Some(doors) => facts.endpoints(doors),
@@ -309,6 +325,7 @@ proptest! {
                 Preflight => facts.preflight.is_some(),
                 Pending => facts.pending.is_some(),
                 Endpoints => facts.endpoints.is_some(),
+                Lists => facts.lists.is_some(),
                 Previous => facts.previous.is_some(),
                 Kept => facts.kept.is_some(),
                 Consumers => facts.consumers.is_some(),
@@ -344,7 +361,7 @@ fn the_last_number_and_the_last_time_stand_still() {
     let kept = policy().keeping_the_old_for(SignedDuration::from_hours(1));
     let step = decide(&kept, &never, &podless(), now()).step;
     assert!(
-        matches!(step, Step::Wait { until, .. } if until == Timestamp::MAX),
+        matches!(step, Step::Wait { until, why: Waiting::RetireAfter(at) } if at == Timestamp::MAX && until > now()),
         "{step:?}"
     );
 }

@@ -33,7 +33,8 @@ fn crash() -> Failure {
     Failure {
         deadline: 600,
         container: json!({"name": "broken", "command": ["/bin/sh", "-c", "exit 3"]}),
-        said: "CrashLoopBackOff",
+        // Whether the kubelet backs off at the moment, or lets it run once more.
+        said: "exited with 3 after ",
     }
 }
 

@@ -166,6 +166,8 @@ pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query)
             let (_, credential) = view.pending().ok_or_else(no_rotation)?;
             Seen::Endpoints(doors(state, credential))
         }
+        // No pooler has one here.
+        Query::Lists => Seen::Lists(Vec::new()),
         Query::Previous => {
             let (_, previous) = view.retiring().ok_or_else(no_rotation)?;
             Seen::Previous(match previous {

@@ -351,6 +351,9 @@ pub struct Ledger {
     pub staged: BTreeMap<u64, Id>,
     /// Somebody changed what only Tandem should change; the old passwords are not its doing alone.
     pub meddled: bool,
+    /// Somebody asked for the old credential to be refused at once, and knows that applications are until they are
+    /// restarted. A retirement that is on its way may still land when the policy is gone.
+    pub emergency: bool,
 }
 
 /// Each guard that the real effects have. All of them hold, but in tests that show what one is good for.

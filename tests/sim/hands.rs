@@ -360,7 +360,7 @@ impl<M: Mind> World for Hands<'_, M> {
         let cluster = match query {
             Query::Secret | Query::Preflight => self.shown(|now, old| now.secret == old.secret),
             Query::Store | Query::Operator => self.shown(|now, old| now.source == old.source),
-            Query::Place => Arc::new(self.state.cluster.clone()),
+            Query::Place | Query::Lists => Arc::new(self.state.cluster.clone()),
             Query::Consumers => {
                 self.shown(|now, old| now.workloads == old.workloads && now.reloader == old.reloader)
             }

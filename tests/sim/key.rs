@@ -382,7 +382,7 @@ impl Canon {
     /// Of what the rules remember, only what they can still ask for.
     fn ledger(&mut self, state: &State) {
         let ledger = &state.ledger;
-        self.put(ledger.meddled);
+        self.put((ledger.meddled, ledger.emergency));
         self.put(ledger.delivered.is_some());
         self.put(ledger.delivered == state.cluster.secret.map(|secret| secret.credential));
         self.put(ledger.delivered == state.cluster.source.as_ref().map(Source::told));

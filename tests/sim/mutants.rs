@@ -31,10 +31,10 @@ impl Mind for Mutant {
 }
 
 /// Those that any rotation shows.
-pub const MUTANTS: [Mutant; 20] = [
+pub const MUTANTS: [Mutant; 21] = [
     Mutant {
         name: "is always in a hurry",
-        breaks: "S3",
+        breaks: "S1",
         think: always_immediate,
     },
     Mutant {
@@ -51,6 +51,11 @@ pub const MUTANTS: [Mutant; 20] = [
         name: "retires while pods hold the old credential",
         breaks: "S3",
         think: retire_with_pods,
+    },
+    Mutant {
+        name: "retires by counters",
+        breaks: "S8",
+        think: count_the_new,
     },
     Mutant {
         name: "takes one quiet poll for a drain",
@@ -125,7 +130,7 @@ pub const MUTANTS: [Mutant; 20] = [
     },
     Mutant {
         name: "re-applies over a second writer",
-        breaks: "S10",
+        breaks: "S11",
         think: fight_a_writer,
     },
     Mutant {
@@ -221,6 +226,17 @@ fn trust_the_record(policy: &Policy, journal: &Loaded, facts: &Facts, now: Times
     let mut facts = facts.clone();
     if rotation(journal).is_some_and(|(_, rotation)| rotation.rolled_out_at.is_some()) {
         facts.consumers = Some(Vec::new());
+    }
+    decide(policy, journal, &facts, now)
+}
+
+/// A rollout counts as done as soon as there is a new pod; those that are still to end are in no counter.
+fn count_the_new(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
+    let mut facts = facts.clone();
+    for consumer in facts.consumers.iter_mut().flatten() {
+        if consumer.marked && consumer.ready > 0 {
+            consumer.old_pods.clear();
+        }
     }
     decide(policy, journal, &facts, now)
 }

@@ -202,22 +202,22 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
     }
 }
 
-/// S10: outside a rotation only what the last one had set is set once more, when somebody asks and it was seen to be lost.
+/// S11: outside a rotation only what the last one had set is set once more, when somebody asks and it was seen to be lost.
 fn once_more(turn: &Turn, user: usize, verifier: u32, retire: bool) -> Option<Broken> {
     let view = &turn.view;
-    if !view.reapplies() {
-        return Some("S10: a role is changed outside a rotation, and nobody asks for it".into());
-    }
     let Some(brought) = view.brought() else {
         return Some("S2: a role is changed, and no credential is durable in the journal".into());
     };
+    if !view.reapplies() {
+        return Some("S11: a role is changed outside a rotation, and nobody asks for it".into());
+    }
     let right = if retire {
         let retired = view.retired().is_some_and(|last| last.user == user);
         retired && user != brought.user && turn.way_back && turn.proven.contains(&brought)
     } else {
         user == brought.user && verifier == brought.password && turn.lost
     };
-    (!right).then(|| "S10: what was not seen to be lost is set once more".into())
+    (!right).then(|| "S11: what was not seen to be lost is set once more".into())
 }
 
 /// Whether it is a roll-back, which puts back what has worked everywhere.

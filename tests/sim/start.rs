@@ -115,6 +115,7 @@ fn leaked() -> State {
     if let Some(policy) = &mut state.cluster.policy {
         policy.mode = RotateMode::Immediate;
     }
+    state.ledger.emergency = true;
     state
 }
 

@@ -7,7 +7,6 @@ use tandem::effects::Error;
 use tandem::machine::Action;
 use tandem::machine::facts::Restarter;
 use tandem::machine::step::Entry;
-use tandem::policy::RotateMode;
 
 use super::answers::{View, landed, restart_mark};
 use super::data::{
@@ -214,6 +213,9 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 mark: restart_mark(state.guards, number, Some(delivered)),
             })
         }
+        Action::Enlist { .. } | Action::Reload { .. } | Action::Strike { .. } => {
+            Err(unusable("no pooler has a list here"))
+        }
         Action::Terminate { user } => {
             if !state.database.up {
                 return Ok(Made::Refused("DatabaseUnreachable"));
@@ -265,10 +267,9 @@ fn role(state: &State, view: &View, user: usize, role: Role, retire: bool) -> Re
     Made::send(Write::Role { user, role, retire })
 }
 
-/// Whoever asks for it in this mode knows that applications are refused until they are restarted.
+/// Whoever was told of this user is refused from now on, where that was asked for.
 fn given_up(state: &mut State, user: usize) {
-    let mode = state.cluster.policy.as_ref().map(|policy| policy.mode);
-    if mode == Some(RotateMode::Immediate) {
+    if state.ledger.emergency {
         let held = told(state).into_iter().filter(|held| held.user == user);
         state.ledger.forsaken.extend(held);
     }

@@ -112,9 +112,15 @@ impl Place {
 
     /// The same, not waited for. But the operator has made the Secret.
     pub(crate) async fn unready(lab: &Lab, name: &str, setup: Setup) -> Result<Self> {
-        let audit = lab.audit().from_here()?;
         let namespace = lab.namespace(name).await?;
         let stage = namespace.stage(PostgresOptions::named("db")).await?;
+        Self::on(stage, setup).await
+    }
+
+    /// The same on a stage of one's own.
+    pub(crate) async fn on(stage: Stage, setup: Setup) -> Result<Self> {
+        let (lab, namespace) = (stage.namespace.lab(), &stage.namespace);
+        let audit = lab.audit().from_here()?;
         let aws = Aws::start(lab.address())?;
         aws.create(STORED, aws::Value::Text(document(&stage.pair.a)))?;
         let usual = store_first(&stage, &aws);

@@ -169,7 +169,8 @@ async fn trap54(place: &Place, app: &Consumer) -> Result<()> {
     place
         .aws
         .create(SLOW, aws::Value::Text(r#"{"password": "x"}"#.into()))?;
-    let hang = How::Hang(Duration::from_secs(12));
+    // Longer than a rotation takes to come to it on a busy machine.
+    let hang = How::Hang(Duration::from_secs(30));
     place.aws.fault(SLOW, Fault::once(Action::GetSecretValue, hang));
     let slow = place.eso.external_secret("slow", STORE, SLOW, &["password"]);
     place.eso.apply(&[slow]).await?;

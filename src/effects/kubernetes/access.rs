@@ -119,6 +119,11 @@ fn needed(policy: &Policy, consumers: &[Consumer]) -> Vec<Right> {
             namespaced: true,
         }),
     }
+    let lists = policy
+        .endpoints
+        .iter()
+        .filter_map(|endpoint| endpoint.userlist.as_ref());
+    rights.extend(lists.map(|list| secret("patch", list.secret.as_str())));
     if matches!(policy.restart.mode, RestartMode::Auto | RestartMode::Controller) {
         let found = [
             (TargetKind::Deployment, "apps", "deployments"),

@@ -217,7 +217,7 @@ impl About<'_> {
                 continue;
             }
             let keys = keys.join(", ");
-            if RECONCILERS.iter().any(|known| manager.starts_with(known)) {
+            if reconciles(manager) {
                 findings.push(blocker(
                     "SecretOwnedByController",
                     format!("{manager} writes {keys} of Secret {namespace}/{secret} and would put the old credential back. Make it leave these keys alone (Argo CD: ignoreDifferences with RespectIgnoreDifferences=true; Flux: annotation kustomize.toolkit.fluxcd.io/ssa=IfNotPresent), then clear the record of ownership: kubectl -n {namespace} patch secret {secret} --type=merge -p '{{\"metadata\":{{\"managedFields\":[{{}}]}}}}'"),
@@ -243,20 +243,27 @@ impl About<'_> {
             .templates()
             .iter()
             .map(|(key, _)| key.as_str());
-        let owns = |key: &str| {
-            let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
-            fields.is_some_and(|fields| {
-                ["f:data", "f:stringData"]
-                    .iter()
-                    .any(|part| fields.get(part).and_then(|p| p.get(format!("f:{key}"))).is_some())
-            })
-        };
         let ours = [target.username_key.as_str(), target.password_key.as_str()];
         ours.into_iter()
             .chain(templates)
-            .filter(|key| owns(key))
+            .filter(|key| owns(entry, key))
             .collect()
     }
+}
+
+/// Whether a manager of a Secret owns this key of it.
+pub(super) fn owns(entry: &ManagedFieldsEntry, key: &str) -> bool {
+    let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+    fields.is_some_and(|fields| {
+        ["f:data", "f:stringData"]
+            .iter()
+            .any(|part| fields.get(part).and_then(|p| p.get(format!("f:{key}"))).is_some())
+    })
+}
+
+/// Whether a field manager puts back what it once wrote.
+pub(super) fn reconciles(manager: &str) -> bool {
+    RECONCILERS.iter().any(|known| manager.starts_with(known))
 }
 
 /// Whether External Secrets Operator notices what is done to the Secret.

@@ -57,9 +57,13 @@ fn crashes(pod: &Pod) -> bool {
         inits.chain(status.container_statuses.iter().flatten())
     });
     containers.into_iter().any(|container| {
-        let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
-        container.restart_count >= CRASHES
-            && waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
+        let state = container.state.as_ref();
+        let waiting = state.and_then(|state| state.waiting.as_ref());
+        let backs_off = waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"));
+        // It has backed off so often before this start, and whoever looks may always come while it runs.
+        let is_at_it_again = !container.ready && state.is_some_and(|state| state.running.is_some());
+        (backs_off && container.restart_count >= CRASHES)
+            || (is_at_it_again && container.restart_count > CRASHES)
     })
 }
 
@@ -89,9 +93,19 @@ mod tests {
     }
 
     fn waits(reason: &str, restarts: i32) -> Value {
+        container(&json!({"waiting": {"reason": reason}}), restarts)
+    }
+
+    fn runs(restarts: i32) -> Value {
+        container(
+            &json!({"running": {"startedAt": "2026-11-20T12:00:00Z"}}),
+            restarts,
+        )
+    }
+
+    fn container(state: &Value, restarts: i32) -> Value {
         json!({"status": {"conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": [{
-            "name": "main", "ready": false, "restartCount": restarts, "image": "i", "imageID": "i",
-            "state": {"waiting": {"reason": reason}},
+            "name": "main", "ready": false, "restartCount": restarts, "image": "i", "imageID": "i", "state": state,
         }]}})
     }
 
@@ -108,6 +122,9 @@ mod tests {
             let said = |reason, restarts| judged(kind, waits(reason, restarts), json!({}));
             assert_eq!(said("CrashLoopBackOff", 3), Some(Failing::Failure));
             assert_eq!(said("CrashLoopBackOff", 1), Some(Failing::Trouble));
+            let between = |restarts| judged(kind, runs(restarts), json!({}));
+            assert_eq!(between(4), Some(Failing::Failure));
+            assert_eq!(between(3), Some(Failing::Trouble));
             assert_eq!(said("ImagePullBackOff", 0), Some(Failing::Trouble));
             assert_eq!(said("ContainerCreating", 0), Some(Failing::Trouble));
             assert_eq!(judged(kind, json!({}), json!({})), None);

@@ -6,6 +6,7 @@
 //! | [`secret`] | the application Secret: seen and flipped |
 //! | [`conditions`] | what stands in the way of delivering to it |
 //! | `external_secret` | the operator that brings a credential from the store into the application Secret |
+//! | [`userlist`] | the Secret with a pooler's list of passwords |
 //! | [`references`] | the administrator's credential and the certificate authority, read afresh at each use |
 //! | [`consumers`] | which workloads and pods use the credential, and which of them are old |
 //! | `uses` | whether a pod's spec names the Secret |
@@ -41,6 +42,7 @@ mod reverts;
 pub mod rollout;
 pub mod secret;
 mod surge;
+pub mod userlist;
 mod uses;
 mod wire;
 

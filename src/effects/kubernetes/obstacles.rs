@@ -117,14 +117,7 @@ fn trouble(namespace: &str, pod: &Pod) -> Option<String> {
         .into_iter()
         .find_map(|container| Some((container, waiting(container)?)))
         .map(|(container, why)| {
-            let see = if container.restart_count > 0 {
-                format!(
-                    "see: kubectl -n {namespace} logs {pod} -c {} --previous",
-                    container.name
-                )
-            } else {
-                describe
-            };
+            let see = last_words(namespace, pod, container).unwrap_or(describe);
             format!("pod {pod}: {why}; {see}")
         })
 }
@@ -136,11 +129,24 @@ fn unready(namespace: &str, pod: &Pod) -> Option<String> {
         let state = container.state.as_ref();
         !container.ready && state.is_some_and(|state| state.running.is_some())
     };
-    let container = &containers.find(runs)?.name;
-    let pod = name(&pod.metadata);
+    let container = containers.find(runs)?;
+    let (pod, ended) = (name(&pod.metadata), ended(container));
+    let see = last_words(namespace, pod, container)
+        .unwrap_or_else(|| format!("see: kubectl -n {namespace} logs {pod} -c {}", container.name));
     Some(format!(
-        "pod {pod}: container {container} runs and is not ready; see: kubectl -n {namespace} logs {pod} -c {container}"
+        "pod {pod}: container {} runs and is not ready{ended}; {see}",
+        container.name
     ))
+}
+
+/// How to read what a container said before it was started again.
+fn last_words(namespace: &str, pod: &str, container: &ContainerStatus) -> Option<String> {
+    (container.restart_count > 0).then(|| {
+        format!(
+            "see: kubectl -n {namespace} logs {pod} -c {} --previous",
+            container.name
+        )
+    })
 }
 
 fn waiting(container: &ContainerStatus) -> Option<String> {
@@ -151,19 +157,21 @@ fn waiting(container: &ContainerStatus) -> Option<String> {
         .filter(|reason| !ORDINARY.contains(reason))?;
     let said = waiting.message.as_deref().filter(|_| TELLING.contains(&reason));
     let said = said.map(|message| format!(": {message}")).unwrap_or_default();
-    let ended = container
-        .last_state
-        .as_ref()
-        .and_then(|state| state.terminated.as_ref());
-    let ended = ended.map(|ended| {
-        let (code, restarts) = (ended.exit_code, container.restart_count);
-        format!(", exited with {code} after {restarts} restarts")
-    });
-    let ended = ended.unwrap_or_default();
+    let ended = ended(container);
     Some(format!(
         "container {} waits: {reason}{said}{ended}",
         container.name
     ))
+}
+
+/// How a container ended before it was started again, if it did.
+fn ended(container: &ContainerStatus) -> String {
+    let last = container.last_state.as_ref();
+    let ended = last.and_then(|state| state.terminated.as_ref()).map(|ended| {
+        let (code, restarts) = (ended.exit_code, container.restart_count);
+        format!(", exited with {code} after {restarts} restarts")
+    });
+    ended.unwrap_or_default()
 }
 
 /// The workload's controller cannot make pods, for want of quota for example.
@@ -377,6 +385,21 @@ mod tests {
         let text = said("Deployment", json!({}), Some(running()), overdue);
         holds(text.clone(), &parts);
         holds(text, &["ProgressDeadlineExceeded: has timed out; pod w-new"]);
+    }
+
+    #[test]
+    fn fm34_a_crash_loop_is_told_while_the_container_runs_once_more() {
+        let again = container(
+            &json!({"running": {}}),
+            json!({"lastState": {"terminated": {"exitCode": 3}}}),
+        );
+        holds(
+            said("Deployment", json!({}), Some(again), json!({})),
+            &[
+                "container main runs and is not ready, exited with 3 after 4 restarts",
+                "kubectl -n shop logs w-new -c main --previous",
+            ],
+        );
     }
 
     #[test]

@@ -84,17 +84,18 @@ impl Live<'_> {
                 Ok(found) => asked.extend(
                     found
                         .into_iter()
-                        .map(|server| (endpoint.role, server, console.clone())),
+                        .map(|server| (endpoint, server, console.clone())),
                 ),
                 Err(finding) => findings.push(finding),
             }
         }
         let source = &source;
-        let each = asked.iter().map(|(role, server, console)| async move {
-            match role {
+        let each = asked.iter().map(|(endpoint, server, console)| async move {
+            match endpoint.role {
                 EndpointRole::Replica => postgres::replica_findings(server, admin, wanted, source).await,
                 EndpointRole::Pooler => {
-                    postgres::pooler_findings(server, console.as_ref(), wanted, source).await
+                    let has_list = endpoint.userlist.is_some();
+                    postgres::pooler_findings(server, console.as_ref(), has_list, wanted, source).await
                 }
             }
         });
@@ -130,7 +131,7 @@ impl Live<'_> {
     }
 
     /// The login of a pooler's console, where there is one, or why it cannot be had.
-    async fn console(
+    pub(super) async fn console(
         &self,
         policy: &Policy,
         endpoint: &Endpoint,
@@ -177,7 +178,7 @@ impl Live<'_> {
     }
 
     /// Each endpoint with the servers behind its name just now, or why there are none.
-    async fn servers<'a>(
+    pub(super) async fn servers<'a>(
         &self,
         policy: &'a Policy,
         admin: &RoleName,

@@ -137,6 +137,7 @@ impl Live<'_> {
         let consumers = workloads.judge(policy, "", Some(Timestamp::MIN));
         findings.extend(workloads.reloader_findings(policy, &consumers));
         findings.extend(self.cluster.access(policy, &consumers).await?);
+        findings.extend(self.list_findings(policy).await?);
         let mut identity = None;
         match self.administered(policy).await? {
             Err(finding) => findings.push(finding),

@@ -6,6 +6,7 @@ mod guards;
 mod kept;
 mod looks;
 mod unsettled;
+mod userlists;
 mod writes;
 
 use std::collections::HashMap;
@@ -172,6 +173,7 @@ impl World for Live<'_> {
             }
             Query::Pending => Seen::Pending(self.pending_login(policy).await?),
             Query::Endpoints => Seen::Endpoints(self.endpoints(policy).await?),
+            Query::Lists => Seen::Lists(self.lists(policy).await?),
             Query::Previous => Seen::Previous(self.previous_login(policy).await?),
             Query::Kept => {
                 let seen = self.kept(policy).await?;
@@ -271,7 +273,10 @@ fn delivers(action: &Action) -> bool {
     match action {
         Action::Flip { .. } => true,
         Action::Record { entry, .. } => matches!(entry, Entry::Deliver | Entry::Withdraw),
-        Action::SetVerifier { .. }
+        Action::Enlist { .. }
+        | Action::Reload { .. }
+        | Action::Strike { .. }
+        | Action::SetVerifier { .. }
         | Action::Propose { .. }
         | Action::Sync { .. }
         | Action::Restart { .. }
@@ -284,7 +289,10 @@ fn delivers(action: &Action) -> bool {
 fn begins(action: &Action) -> bool {
     match action {
         Action::Record { entry, .. } => *entry == Entry::Stage,
-        Action::SetVerifier { .. }
+        Action::Enlist { .. }
+        | Action::Reload { .. }
+        | Action::Strike { .. }
+        | Action::SetVerifier { .. }
         | Action::Propose { .. }
         | Action::Flip { .. }
         | Action::Sync { .. }

@@ -32,6 +32,23 @@ impl Live<'_> {
     ) -> Result<Outcome, Error> {
         match action {
             Action::Record { entry, next } => self.record(policy, *entry, next).await,
+            Action::Enlist {
+                endpoint,
+                user,
+                version,
+            } => {
+                self.put_into_list(policy, Purpose::Serve, endpoint, user, version)
+                    .await
+            }
+            Action::Reload { endpoint } => self.reload(policy, endpoint).await,
+            Action::Strike {
+                endpoint,
+                user,
+                version,
+            } => {
+                self.put_into_list(policy, Purpose::Retire, endpoint, user, version)
+                    .await
+            }
             Action::SetVerifier { user } => self.set_verifier(policy, user, left).await,
             Action::Propose { base } => self.propose(policy, base, left).await,
             Action::Flip { version } if policy.delivery.source().is_some() => {

@@ -11,6 +11,7 @@
 //! | `kept.rs` | the same while no rotation runs |
 //! | `replicas.rs` | the same where a change comes later |
 //! | `poolers.rs` | what is in front of a server: whether it lets applications through, and whom it holds |
+//! | `userlist.rs` | the file in which such a one is told passwords |
 //! | `roles.rs` | change a role, fenced |
 //! | `hush.rs` | what would write a verifier somewhere |
 //! | `sessions.rs` | who is still connected, and ending that |
@@ -35,13 +36,14 @@ mod roles;
 mod room;
 mod server;
 mod sessions;
+mod userlist;
 mod verifier;
 mod words;
 
 pub use classify::{Failure, Silence, Verdict};
 pub use kept::{active, why_refused};
 pub use parity::{Compared, parity};
-pub use poolers::{clients, pooler, pooler_findings};
+pub use poolers::{clients, pooler, pooler_findings, reload};
 pub use preflight::{Wanted, preflight};
 pub use probe::{login, previous};
 pub use replicas::{Source, behind_name, replica, replica_findings, source};
@@ -49,4 +51,5 @@ pub use roles::{Change, Means, change};
 pub use room::room;
 pub use server::{Credential, Server, Shown};
 pub use sessions::{sessions, terminate};
+pub use userlist::{Flaw, Userlist};
 pub use verifier::{Malformed, Verifier};

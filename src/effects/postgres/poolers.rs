@@ -14,11 +14,14 @@ use super::server::{Credential, Server};
 use super::words::{blocker, quoted};
 use crate::machine::endpoints::Door;
 use crate::machine::facts::{Finding, Laggard};
+use crate::machine::userlists::POOLER_REFUSES;
 use crate::policy::target::RoleName;
 
 const LIMIT: Duration = Duration::from_mins(1);
 /// The database of the console.
 const CONSOLE: &str = "pgbouncer";
+/// What the pooler's own connections to the server are called in a list of sessions.
+const OWN: &str = "the pooler's own connections";
 
 /// Tries the pending credential through a pooler. Whatever it refuses says nothing of the password.
 pub async fn pooler(
@@ -33,10 +36,11 @@ pub async fn pooler(
 }
 
 /// What a pooler is asked before a rotation: whether the active credential gets through it to this cluster, and
-/// whether its console answers, where there is one.
+/// whether its console answers, where there is one, and lets it be told to read its list, where it has one.
 pub async fn pooler_findings(
     server: &Server,
     console: Option<&Credential>,
+    has_list: bool,
     wanted: Wanted<'_>,
     source: &Source,
 ) -> Vec<Finding> {
@@ -47,12 +51,44 @@ pub async fn pooler_findings(
     }
     if let Some(console) = console {
         findings.extend(clients(server, console, &console.user).await.err());
+        if has_list && findings.is_empty() {
+            findings.extend(may_reload(server, console).await.err());
+        }
     }
     findings
 }
 
-/// Who is at the pooler as this user, whether it has a connection to the server just now or not. Its connections to
-/// the server are seen there.
+/// Lets a pooler read its settings and its list of passwords, as the operating system's signal would.
+///
+/// # Errors
+/// A finding, when its console does not take the command.
+pub async fn reload(server: &Server, console: &Credential) -> Result<(), Finding> {
+    ask_console(server, console, "RELOAD").await.map(drop)
+}
+
+/// Only an administrator of the pooler may, and trying it would be a change.
+async fn may_reload(server: &Server, console: &Credential) -> Result<(), Finding> {
+    let settings = ask_console(server, console, "SHOW CONFIG").await?;
+    let mut admins = settings
+        .iter()
+        .filter(|row| row.get("key") == Some("admin_users"))
+        .flat_map(|row| row.get("value").unwrap_or_default().split([',', ' ']));
+    if admins.any(|admin| admin == console.user.as_str()) {
+        return Ok(());
+    }
+    Err(blocker(
+        "PoolerConsoleFailed",
+        format!(
+            "the console of the pooler at {} does not let {} tell it to read its list of passwords (RELOAD): that is for its admin_users. Put it there in pgbouncer.ini, or name one of them in the Secret of {}.console.secretRef",
+            server.at(),
+            quoted(&console.user),
+            server.field()
+        ),
+    ))
+}
+
+/// Who is at the pooler as this user: its clients, whether they have a connection to the server just now or not, and
+/// the connections to the server that it keeps for them.
 ///
 /// # Errors
 /// A finding, when its console does not tell.
@@ -61,12 +97,45 @@ pub async fn clients(
     console: &Credential,
     user: &RoleName,
 ) -> Result<Vec<Laggard>, Finding> {
+    let mut laggards: Vec<Laggard> = Vec::new();
+    for (question, ours) in [("SHOW CLIENTS", false), ("SHOW SERVERS", true)] {
+        let rows = ask_console(server, console, question).await?;
+        for row in rows.iter().filter(|row| row.get("user") == Some(user.as_str())) {
+            // The address of a connection of its own is the server's.
+            let (application_name, client_address) = if ours {
+                (OWN.to_owned(), server.target())
+            } else {
+                (text(row, "application_name"), text(row, "addr"))
+            };
+            let known = laggards.iter_mut().find(|laggard| {
+                laggard.application_name == application_name && laggard.client_address == client_address
+            });
+            match known {
+                Some(laggard) => laggard.count = laggard.count.saturating_add(1),
+                None => laggards.push(Laggard {
+                    application_name,
+                    client_address,
+                    pod: String::new(),
+                    endpoint: server.endpoint_name().map(ToOwned::to_owned),
+                    count: 1,
+                }),
+            }
+        }
+    }
+    Ok(laggards)
+}
+
+async fn ask_console(
+    server: &Server,
+    console: &Credential,
+    command: &str,
+) -> Result<Vec<SimpleQueryRow>, Finding> {
     let at_console = server.asked_for(CONSOLE);
     let failed = |failure: &Failure| {
         blocker(
             "PoolerConsoleFailed",
             format!(
-                "the console of the pooler at {} does not tell {} who its clients are ({}). The login in {}.console.secretRef must be one of its admin_users or stats_users; try it: {}",
+                "the console of the pooler at {} does not answer {} to {command} ({}). The login in {}.console.secretRef must be one of its admin_users or, where it has no list of passwords, its stats_users; try it: {}",
                 server.at(),
                 quoted(&console.user),
                 failure.label(),
@@ -79,26 +148,8 @@ pub async fn clients(
     let mut session = Session::open(&at_console, console, Purpose::Pooled, until)
         .await
         .map_err(|failure| failed(&failure))?;
-    let rows = session.simple("SHOW CLIENTS").await;
-    let rows = rows.map_err(|trouble| failed(&trouble.failure()))?;
-    let mut laggards: Vec<Laggard> = Vec::new();
-    for row in rows.iter().filter(|row| row.get("user") == Some(user.as_str())) {
-        let (application_name, client_address) = (text(row, "application_name"), text(row, "addr"));
-        let known = laggards.iter_mut().find(|laggard| {
-            laggard.application_name == application_name && laggard.client_address == client_address
-        });
-        match known {
-            Some(laggard) => laggard.count = laggard.count.saturating_add(1),
-            None => laggards.push(Laggard {
-                application_name,
-                client_address,
-                pod: String::new(),
-                endpoint: server.endpoint_name().map(ToOwned::to_owned),
-                count: 1,
-            }),
-        }
-    }
-    Ok(laggards)
+    let rows = session.simple(command).await;
+    rows.map_err(|trouble| failed(&trouble.failure()))
 }
 
 /// In one message and without prepared statements: a pooler may give each of several to another connection.
@@ -112,9 +163,9 @@ async fn through(
     let user = &credential.user;
     let refused = |failure: &Failure| {
         blocker(
-            "PoolerRefuses",
+            POOLER_REFUSES,
             format!(
-                "the pooler at {} does not let {} through ({}). The server itself takes the password, so the pooler's list of passwords is older, its auth_query does not find the user, or it still waits after a login that failed (server_login_retry). Look at its log; try it: {}",
+                "the pooler at {} does not let {} through ({}). The server itself takes the password, so the pooler's list of passwords is older than the server's, its auth_query does not find the user, or it still waits after a login that failed (server_login_retry). Look at its log; try it: {}",
                 server.at(),
                 quoted(user),
                 failure.label(),

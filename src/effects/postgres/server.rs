@@ -106,6 +106,7 @@ impl Server {
             port,
             tls,
             console: _,
+            userlist: _,
         } = endpoint;
         let place = match role {
             EndpointRole::Replica => Place::Replica(name.clone()),

@@ -223,6 +223,7 @@ impl Lab {
         let namespaces: Api<v1::Namespace> = Api::all(self.admin());
         let names: Vec<String> = self.namespaces().drain(..).collect();
         for name in names {
+            crate::controller::clean_up(self, &name).await?;
             crate::eso::clean_up(self, &name).await?;
             match namespaces.delete(&name, &DeleteParams::default()).await {
                 Ok(_) => {}

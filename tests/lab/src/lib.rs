@@ -27,6 +27,7 @@
 //! | `reloader` | Stakater Reloader: a double of it, or the real one |
 //! | `argo` | Argo Rollouts, likewise |
 //! | `aws` | AWS Secrets Manager, emulated |
+//! | `finalizers` | taking them off what a test leaves behind |
 //! | `audit` | what was asked of the API server, and by whom |
 //! | `link` | a way to the API server that a test can cut |
 //! | `process` | a program of the machine that runs beside the test |
@@ -65,6 +66,7 @@ mod cgroups;
 mod consumer;
 mod controller;
 mod eso;
+mod finalizers;
 mod home;
 mod host;
 mod join;
@@ -102,7 +104,8 @@ pub use pgbouncer::{CONSOLE_SECRET, KnownBy, PgBouncer, PgBouncerOptions, PoolMo
 pub use pods::Mount;
 pub use poll::eventually;
 pub use postgres::{
-    ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Postgres, PostgresOptions, Stage, Stop,
+    ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Postgres, PostgresOptions, Servers, Stage,
+    Stop,
 };
 pub use reloader::{Reloader, ReloaderDouble, ReloaderOptions};
 pub use run::{run, within};

@@ -34,6 +34,15 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// Whether the server was there, and did not let the user in (class 28). Anything else says nothing of a password.
+    #[must_use]
+    pub fn refuses_login(&self) -> bool {
+        let code = self.sqlstate.as_deref();
+        self.doing == Doing::Login && code.is_some_and(|code| code.starts_with("28"))
+    }
+}
+
 /// What one run of a container has counted: the content of a file that outlives its pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
@@ -86,6 +95,15 @@ impl Tally {
         self.failures
             .iter()
             .filter(|failure| failure.doing == Doing::Login)
+            .count()
+    }
+
+    /// How many of them because the server was there and refused them.
+    #[must_use]
+    pub fn refused_logins(&self) -> usize {
+        self.failures
+            .iter()
+            .filter(|failure| failure.refuses_login())
             .count()
     }
 
@@ -167,6 +185,24 @@ mod tests {
         assert_eq!((tally.attempts, tally.queries, tally.failed_logins()), (30, 6, 2));
         assert_eq!(tally.pods, ["a", "b"]);
         assert!(tally.failures.is_sorted_by_key(|failure| failure.at));
+    }
+
+    #[test]
+    fn only_a_login_that_a_server_answered_was_refused() {
+        let with = |doing, code: Option<&str>| Failure {
+            sqlstate: code.map(str::to_owned),
+            ..failure(1, doing)
+        };
+        let tally = Tally {
+            failures: vec![
+                with(Doing::Login, Some("28P01")),
+                with(Doing::Login, Some("57P03")),
+                with(Doing::Login, None),
+                with(Doing::Query, Some("28000")),
+            ],
+            ..Tally::default()
+        };
+        assert_eq!((tally.failed_logins(), tally.refused_logins()), (3, 1));
     }
 
     #[test]

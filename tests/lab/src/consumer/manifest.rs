@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ConsumerOptions, Kind, Source};
+use super::{ConsumerOptions, Kind, Source, sidecar};
 use crate::node::IMAGE;
 use crate::pods::{Mount, machine, volume_mounts, volumes};
 
@@ -78,6 +78,16 @@ fn pod(options: &ConsumerOptions, own: &[Mount]) -> Value {
         pod_volumes.push(volume.clone());
         container_mounts.push(json!({"name": "login", "mountPath": LOGIN}));
     }
+    let mut init_containers = login.init_containers.clone();
+    if let Some(mode) = options.sidecar {
+        pod_volumes.push(sidecar::volume());
+        init_containers.push(sidecar::container(
+            options,
+            mode,
+            &variables(options),
+            &container_mounts,
+        ));
+    }
     let mut env =
         vec![json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})];
     env.extend(login.env);
@@ -95,7 +105,7 @@ fn pod(options: &ConsumerOptions, own: &[Mount]) -> Value {
                 | Kind::Pod => "Always",
             },
             "volumes": pod_volumes,
-            "initContainers": login.init_containers,
+            "initContainers": init_containers,
             "containers": [{
                 "name": options.name,
                 "image": IMAGE,
@@ -115,9 +125,13 @@ fn command(options: &ConsumerOptions, login: &[String]) -> Vec<String> {
     let mut command: Vec<String> = ["/lab/bin/lab", "consumer", "--tally=/lab/tally"]
         .map(ToOwned::to_owned)
         .to_vec();
+    let (host, port, ca) = match options.sidecar {
+        None => (options.host.as_str(), options.port, options.ca.as_ref()),
+        Some(_) => ("127.0.0.1", sidecar::PORT, None),
+    };
     command.extend([
-        format!("--host={}", options.host),
-        format!("--port={}", options.port),
+        format!("--host={host}"),
+        format!("--port={port}"),
         format!("--database={}", options.database),
         format!("--pool={}", options.pool),
         format!("--login-every={}", options.login_every.as_millis()),
@@ -129,7 +143,7 @@ fn command(options: &ConsumerOptions, login: &[String]) -> Vec<String> {
             .lasts
             .map(|lasts| format!("--lasts={}", lasts.as_millis())),
     );
-    command.extend(options.ca.as_ref().map(|_| "--ca=/ca/ca.crt".to_owned()));
+    command.extend(ca.map(|_| "--ca=/ca/ca.crt".to_owned()));
     command.extend(options.reread.then(|| "--reread".to_owned()));
     command.extend_from_slice(login);
     command
@@ -157,11 +171,7 @@ fn login(options: &ConsumerOptions) -> Login {
         format!("--password-key={password_key}"),
     ];
     let in_files = [&keys[..], &[format!("--login-directory={LOGIN}")]].concat();
-    let variable = |name: &str, key: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}});
-    let variables = vec![
-        variable("DB_USERNAME", username_key),
-        variable("DB_PASSWORD", password_key),
-    ];
+    let variables = variables(options);
     match options.source {
         Source::Env => Login {
             env: variables,
@@ -198,6 +208,15 @@ fn login(options: &ConsumerOptions) -> Login {
             ..Login::default()
         },
     }
+}
+
+/// The login in two variables.
+fn variables(options: &ConsumerOptions) -> Vec<Value> {
+    let variable = |name: &str, key: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": options.secret, "key": key}}});
+    vec![
+        variable("DB_USERNAME", &options.username_key),
+        variable("DB_PASSWORD", &options.password_key),
+    ]
 }
 
 /// Puts one object over another, field by field; anything else is replaced.

@@ -2,6 +2,7 @@
 
 mod manifest;
 mod options;
+mod sidecar;
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::host::pgbouncer;
 use crate::namespace::Namespace;
 use crate::pods::{Mount, is_ready, state};
 use crate::poll::eventually;
@@ -34,6 +36,9 @@ impl Namespace {
     /// # Errors
     /// When they are not in time.
     pub async fn consumer(&self, options: ConsumerOptions) -> Result<Consumer> {
+        if options.sidecar.is_some() {
+            tokio::task::spawn_blocking(pgbouncer::install).await??;
+        }
         let tally = self
             .lab()
             .home()

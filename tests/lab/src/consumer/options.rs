@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::api::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 
+use crate::pgbouncer::PoolMode;
 use crate::postgres::{CA_CONFIG_MAP, CREDENTIALS_SECRET, Postgres};
 
 /// The kind of object that makes the application's pods.
@@ -75,6 +76,9 @@ pub struct ConsumerOptions {
     pub port: u16,
     /// The database's name.
     pub database: String,
+    /// A `PgBouncer` in each pod, through which the application goes to the database: it has the login from the same
+    /// Secret, when its pod starts.
+    pub sidecar: Option<PoolMode>,
     /// The `ConfigMap` with the authority of the server's certificate as `ca.crt`; without one, no TLS.
     pub ca: Option<String>,
     /// Connections that each pod keeps.
@@ -116,6 +120,7 @@ impl ConsumerOptions {
             host: postgres.host(),
             port: postgres.port(),
             database: "appdb".to_owned(),
+            sidecar: None,
             ca: postgres.has_tls().then(|| CA_CONFIG_MAP.to_owned()),
             pool: 2,
             login_every: Duration::from_millis(50),
@@ -161,6 +166,15 @@ impl ConsumerOptions {
     #[must_use]
     pub fn rereading(self) -> Self {
         Self { reread: true, ..self }
+    }
+
+    /// Through a pooler in its own pod.
+    #[must_use]
+    pub fn pooled_within(self, mode: PoolMode) -> Self {
+        Self {
+            sidecar: Some(mode),
+            ..self
+        }
     }
 
     /// With an annotation on the workload.

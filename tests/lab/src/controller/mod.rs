@@ -1,6 +1,7 @@
 //! The controller in the lab: what `deploy/base` ships, but for the image.
 
 mod overlay;
+mod tidy;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,6 +23,7 @@ use crate::link::Link;
 use crate::namespace::Namespace;
 use crate::pods::state;
 use crate::poll::eventually;
+pub(crate) use tidy::clean_up;
 
 /// The names that `deploy/base` gives.
 const NAME: &str = "tandem";

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
-use serde_json::json;
+use kube::api::{Api, DeleteParams, ListParams};
 
 use super::{FOR_NAMESPACE, resource};
+use crate::finalizers::{forget, take_off_finalizers};
 use crate::lab::Lab;
 
 /// The directory of a namespace's operator.
@@ -46,25 +46,4 @@ pub(crate) async fn clean_up(lab: &Lab, namespace: &str) -> Result<()> {
     }
     let namespaces: Api<Namespace> = Api::all(client);
     forget(&namespaces, namespace).await
-}
-
-async fn take_off_finalizers(api: &Api<DynamicObject>, which: &ListParams) -> Result<()> {
-    for object in api.list(which).await?.items {
-        if !object.metadata.finalizers.unwrap_or_default().is_empty() {
-            forget(api, &object.metadata.name.context("an object without a name")?).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn forget<K>(api: &Api<K>, name: &str) -> Result<()>
-where
-    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-{
-    let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    match api.patch(name, &PatchParams::default(), &patch).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot take the finalizers off {name}")),
-    }
 }

@@ -5,7 +5,7 @@ mod options;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::api::Api;
 use serde_json::json;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
@@ -66,13 +66,7 @@ impl Stage {
         files.write("server.crt", &certificate)?;
         files.write("server.key", &key)?;
         files.write("ca.crt", namespace.lab().ca_pem())?;
-        let console = Login::new(CONSOLE, &random::password());
-        namespace
-            .secret(
-                CONSOLE_SECRET,
-                &[("username", &console.user), ("password", &console.password)],
-            )
-            .await?;
+        let console = self.console().await?;
         let userlist = match options.known_by {
             KnownBy::AuthQuery => {
                 let asker = Login::new(ASKER, &random::password());
@@ -105,6 +99,20 @@ impl Stage {
         Ok(pooler)
     }
 
+    /// One login for the consoles of all poolers of the namespace.
+    async fn console(&self) -> Result<Login> {
+        let secrets: Api<Secret> = self.namespace.api();
+        if secrets.get_opt(CONSOLE_SECRET).await?.is_some() {
+            let login = self.namespace.read_secret(CONSOLE_SECRET).await?;
+            let password = login.get("password").context("the console has no password")?;
+            return Ok(Login::new(CONSOLE, password));
+        }
+        let console = Login::new(CONSOLE, &random::password());
+        let data = [("username", &*console.user), ("password", &console.password)];
+        self.namespace.secret(CONSOLE_SECRET, &data).await?;
+        Ok(console)
+    }
+
     /// The role and the function with which a pooler asks for verifiers.
     async fn let_ask(&self, asker: &Login) -> Result<()> {
         let Login { user, password } = asker;
@@ -131,6 +139,12 @@ impl Stage {
 }
 
 impl PgBouncer {
+    /// Its name: that of the pod and of the Service.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.options.name
+    }
+
     /// The name by which pods reach it, which is in its certificate too.
     #[must_use]
     pub fn host(&self) -> String {
@@ -196,10 +210,7 @@ fn userlist(logins: &[&Login]) -> String {
 }
 
 fn settings(options: &PgBouncerOptions, stage: &Stage, userlist: &str) -> String {
-    let mode = match options.mode {
-        PoolMode::Session => "session",
-        PoolMode::Transaction => "transaction",
-    };
+    let mode = options.mode.as_str();
     let asks = match options.known_by {
         KnownBy::AuthQuery => format!(" auth_user={ASKER}"),
         KnownBy::Userlist => String::new(),
@@ -211,6 +222,13 @@ fn settings(options: &PgBouncerOptions, stage: &Stage, userlist: &str) -> String
             stage.postgres.host(),
             stage.postgres.port()
         ),
+    ];
+    lines.extend(options.databases.iter().map(|(name, mode)| {
+        let (host, port, database) = (stage.postgres.host(), stage.postgres.port(), &stage.pair.database);
+        let mode = mode.as_str();
+        format!("{name} = host={host} port={port} dbname={database} pool_mode={mode}{asks}")
+    }));
+    lines.extend([
         "[pgbouncer]".to_owned(),
         "listen_addr = *".to_owned(),
         format!("listen_port = {PORT}"),
@@ -228,7 +246,7 @@ fn settings(options: &PgBouncerOptions, stage: &Stage, userlist: &str) -> String
         "client_tls_ca_file = /server/ca.crt".to_owned(),
         "server_tls_sslmode = verify-full".to_owned(),
         "server_tls_ca_file = /server/ca.crt".to_owned(),
-    ];
+    ]);
     lines.extend(
         options
             .settings

@@ -18,6 +18,17 @@ pub enum PoolMode {
     Transaction,
 }
 
+impl PoolMode {
+    /// In its own words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Transaction => "transaction",
+        }
+    }
+}
+
 /// A pooler to be started.
 #[derive(Clone, Debug)]
 pub struct PgBouncerOptions {
@@ -29,6 +40,8 @@ pub struct PgBouncerOptions {
     pub mode: PoolMode,
     /// Settings of the section `[pgbouncer]`, over the lab's own.
     pub settings: Vec<(String, String)>,
+    /// Further names of the application's database, each with a mode of its own.
+    pub databases: Vec<(String, PoolMode)>,
 }
 
 impl PgBouncerOptions {
@@ -40,7 +53,24 @@ impl PgBouncerOptions {
             known_by,
             mode: PoolMode::Transaction,
             settings: Vec::new(),
+            databases: Vec::new(),
         }
+    }
+
+    /// Under another name.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self
+        }
+    }
+
+    /// With one more name of the application's database, and a mode of its own.
+    #[must_use]
+    pub fn database(mut self, name: &str, mode: PoolMode) -> Self {
+        self.databases.push((name.to_owned(), mode));
+        self
     }
 
     /// With connections that stay with their client.

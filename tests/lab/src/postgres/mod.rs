@@ -4,6 +4,8 @@ mod options;
 mod pair;
 mod replica;
 mod server;
+mod servers;
+mod snapshot;
 
 use std::fs;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ pub use options::PostgresOptions;
 pub use pair::{ADMIN_SECRET, CA_CONFIG_MAP, CREDENTIALS_SECRET, Login, Pair, Stage};
 use replica::Copy;
 pub(crate) use server::{Files, USER, certificate};
+pub use servers::Servers;
 
 const PORT: u16 = 5432;
 const SUPERUSER: &str = "postgres";

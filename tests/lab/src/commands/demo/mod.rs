@@ -1,6 +1,7 @@
 //! `lab demo`: what people do today, and the same with Tandem, counted.
 
 mod delivery;
+mod failover;
 mod rotation;
 mod today;
 
@@ -11,13 +12,16 @@ use anyhow::{Context as _, Result};
 use tandem_lab::{Consumer, ConsumerOptions, Lab, PostgresOptions, Tally};
 
 use delivery::{Delivery, Route};
-use rotation::Rotation;
+use rotation::{Doors, Rotation};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// How the credential comes to the application
     #[arg(long, value_enum, default_value_t = Delivery::Secret)]
     delivery: Delivery,
+    /// Lose the primary in the middle of a rotation, and nothing else
+    #[arg(long, conflicts_with = "delivery")]
+    failover: bool,
 }
 
 /// Logins of the application are watched for this long before and after each part, so that a count of zero failures
@@ -27,8 +31,14 @@ const CALM: Duration = Duration::from_secs(2);
 /// Runs the demo; says whether not a single login failed under Tandem.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let controller = tandem_lab::controller_binary()?;
-    let delivery = arguments.delivery;
-    tandem_lab::within(async move |lab| play(&lab, &controller, delivery).await)
+    let (delivery, failover) = (arguments.delivery, arguments.failover);
+    tandem_lab::within(async move |lab| {
+        if failover {
+            failover::play(&lab, &controller).await
+        } else {
+            play(&lab, &controller, delivery).await
+        }
+    })
 }
 
 /// What happened to the application's logins in one part of the demo.
@@ -71,7 +81,7 @@ async fn play(lab: &Lab, controller: &Path, delivery: Delivery) -> Result<bool> 
 
     say("\nNow Tandem: two users that alternate. The controller runs as its shipped Deployment.");
     route.settle().await?;
-    let tandem = rotation::install(lab, &stage, &route, controller).await?;
+    let tandem = rotation::install(lab, &stage, &Doors::of(&stage.postgres), &route, controller).await?;
     let mut rotations = Vec::new();
     for title in ["Tandem, first rotation", "Tandem, second rotation"] {
         say(&format!(

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde_json::{Value, json};
-use tandem_lab::{Audit, CREDENTIALS_SECRET, Consumer, Controller, ControllerOptions, Lab, Stage};
+use tandem_lab::{
+    Audit, CREDENTIALS_SECRET, Consumer, Controller, ControllerOptions, Lab, Login, Postgres, Stage,
+};
 
 use super::delivery::Route;
 use super::{failed, say};
@@ -44,7 +46,9 @@ pub(super) struct Rotation {
     pub(super) told: usize,
     /// Calls of the controller to the store, where there is one.
     pub(super) calls: Option<usize>,
-    /// The password that was in the Secret before does not log in any more.
+    /// What was in the Secret before.
+    old: Login,
+    /// That it does not log in any more.
     pub(super) old_refused: bool,
 }
 
@@ -60,18 +64,48 @@ impl Rotation {
     pub(super) fn is_sound(&self) -> bool {
         self.old_refused
     }
+
+    /// Tries what was in the Secret before.
+    pub(super) async fn try_old(&mut self, server: &Postgres, database: &str) {
+        let Login { user, password } = &self.old;
+        self.old_refused = server.connect_as(user, password, database).await.is_err();
+    }
+}
+
+/// Where the applications log in.
+pub(super) struct Doors {
+    /// `spec.database.host`.
+    pub(super) host: String,
+    /// `spec.database.endpoints`.
+    pub(super) endpoints: Value,
+}
+
+impl Doors {
+    /// At one server.
+    pub(super) fn of(server: &Postgres) -> Self {
+        Self {
+            host: server.host(),
+            endpoints: json!([]),
+        }
+    }
 }
 
 /// Installs the controller as it ships, gives it exactly the rights that the policy needs, and waits until preflight
 /// has passed.
-pub(super) async fn install(lab: &Lab, stage: &Stage, route: &Route, binary: &Path) -> Result<Tandem> {
+pub(super) async fn install(
+    lab: &Lab,
+    stage: &Stage,
+    doors: &Doors,
+    route: &Route,
+    binary: &Path,
+) -> Result<Tandem> {
     let namespace = stage.namespace.name();
     let options = ControllerOptions {
         env: route.environment(),
         ..ControllerOptions::watching(namespace).replicas(2)
     };
     let controller = lab.controller(binary, options).await?;
-    let policy = policy(stage, route);
+    let policy = policy(stage, doors, route);
     controller.grant(namespace, &policy).await?;
     lab.apply(Some(namespace), &policy).await?;
     let kind = GroupVersionKind::gvk("tandem.dev", "v1alpha1", "RotationPolicy");
@@ -98,7 +132,7 @@ pub(super) async fn install(lab: &Lab, stage: &Stage, route: &Route, binary: &Pa
     Ok(tandem)
 }
 
-fn policy(stage: &Stage, route: &Route) -> String {
+fn policy(stage: &Stage, doors: &Doors, route: &Route) -> String {
     let users = [&stage.pair.a.user, &stage.pair.b.user];
     json!({
         "apiVersion": "tandem.dev/v1alpha1",
@@ -107,7 +141,8 @@ fn policy(stage: &Stage, route: &Route) -> String {
         "spec": {
             "users": users,
             "database": {
-                "host": stage.postgres.host(),
+                "host": doors.host,
+                "endpoints": doors.endpoints,
                 "name": stage.pair.database,
                 "admin": {"secretRef": {"name": tandem_lab::ADMIN_SECRET}},
                 "tls": {"caRef": {"kind": "ConfigMap", "name": tandem_lab::CA_CONFIG_MAP}},
@@ -123,9 +158,26 @@ fn policy(stage: &Stage, route: &Route) -> String {
 impl Tandem {
     /// Rotates once, and says what can be seen meanwhile.
     pub(super) async fn rotate(&self, stage: &Stage, route: &Route, app: &Consumer) -> Result<Rotation> {
+        let mut rotation = self.watch(stage, route, app).await?;
+        rotation.try_old(&stage.postgres, &stage.pair.database).await;
+        Ok(rotation)
+    }
+
+    /// Waits until the running rotation is in a phase.
+    pub(super) async fn reached(&self, phase: &str) -> Result<()> {
+        tandem_lab::eventually(format!("phase {phase}"), LIMIT, async || {
+            let status = self.status().await?;
+            Ok((text(&status, "/rotation/phase") == phase).then_some(()))
+        })
+        .await
+    }
+
+    /// The same as [`Tandem::rotate`], but for the last question: whether what was there before is refused.
+    pub(super) async fn watch(&self, stage: &Stage, route: &Route, app: &Consumer) -> Result<Rotation> {
         let before = stage.namespace.read_secret(CREDENTIALS_SECRET).await?;
-        let (user, password) = (field(&before, "username")?, field(&before, "password")?);
-        let failed_before = failed(&app.tally()?);
+        let old = Login::new(field(&before, "username")?, field(&before, "password")?);
+        let tally = app.tally()?;
+        let (failed_before, refused_before) = (failed(&tally), tally.refused_logins());
         let audit = self.audit.clone().from_here()?;
         let calls_before = route.calls();
         let nonce = Timestamp::now().to_string();
@@ -159,8 +211,9 @@ impl Tandem {
             if line != said && (ended || !phase.is_empty()) {
                 let tally = app.tally()?;
                 let failed = failed(&tally) - failed_before;
+                let refused = tally.refused_logins() - refused_before;
                 say(&format!(
-                    "  {:5.1} s  logins failed: {failed}  {line}",
+                    "  {:5.1} s  logins failed: {failed}, for their password: {refused}  {line}",
                     started.elapsed().as_secs_f64()
                 ));
                 said = line;
@@ -198,11 +251,8 @@ impl Tandem {
                 .calls()
                 .zip(calls_before)
                 .map(|(after, before)| after - before),
-            old_refused: stage
-                .postgres
-                .connect_as(user, password, &stage.pair.database)
-                .await
-                .is_err(),
+            old,
+            old_refused: false,
         })
     }
 
