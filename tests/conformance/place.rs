@@ -172,6 +172,7 @@ impl<P: Place> Side<P> {
                 | Seen::Endpoints(_)
                 | Seen::Lists(_)
                 | Seen::Previous(_)
+                | Seen::Kept(_)
                 | Seen::Room(_)
                 | Seen::Place(_)
                 | Seen::Sessions(_),
