@@ -52,8 +52,11 @@ mod words;
 use std::collections::HashSet;
 
 use fixtures::{Row, now};
+use jiff::SignedDuration;
+use tandem::api::status::RotationPolicyStatus;
+use tandem::machine::project::project;
 use tandem::machine::step::{Entry, Waiting};
-use tandem::machine::{Action, Phase, Query, Step, decide, invariant};
+use tandem::machine::{Action, Loaded, Phase, Query, Step, decide, invariant};
 
 fn table() -> Vec<Row> {
     [
@@ -111,6 +114,36 @@ fn every_write_of_the_table_is_permitted() {
         }
     }
     assert!(writes > 30, "only {writes} rows write");
+}
+
+/// The API server keeps whole seconds.
+#[test]
+fn what_is_shown_is_not_shown_once_more() {
+    let part = SignedDuration::from_millis(250);
+    for Row {
+        name,
+        policy,
+        mut journal,
+        facts,
+        expected,
+    } in table()
+    {
+        if let Loaded::Valid(journal) = &mut journal {
+            if let Some(rotation) = &mut journal.rotation {
+                rotation.started_at += part;
+            }
+            for ended in &mut journal.history {
+                ended.started_at += part;
+                ended.finished_at += part;
+            }
+        }
+        let show = |old: &RotationPolicyStatus| {
+            project(&policy, &journal, &facts, &expected, old, now() + part).status
+        };
+        let shown = serde_json::to_value(show(&RotationPolicyStatus::default())).unwrap();
+        let shown = serde_json::from_value(shown).unwrap();
+        assert_eq!(show(&shown), shown, "{name}");
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Conditions as kstatus, Argo CD and Flux read them: one constructor, and equality without time.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::status::to_the_second;
 
 /// The credential is in order and the policy can rotate.
 pub const READY: &str = "Ready";
@@ -38,7 +40,7 @@ pub fn condition(
         reason: reason.to_owned(),
         message,
         observed_generation: Some(generation),
-        last_transition_time: Time(now),
+        last_transition_time: to_the_second(now),
     }
 }
 

@@ -1,8 +1,15 @@
 //! What people and tools read. Projected from journal and facts; nothing that decides reads it back.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// A time as Kubernetes shows it. With a part of a second a status would never be equal to the one that is shown already.
+#[must_use]
+pub fn to_the_second(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
 
 /// Observed state of a policy.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]

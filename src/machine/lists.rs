@@ -1,12 +1,13 @@
 //! The lists in the status.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::endpoints::Door;
 use super::facts::{Consumer, Facts, Sessions};
 use super::journal::Journal;
-use crate::api::status::{ConsumerStatus, EndpointStatus, LaggardStatus, RotationPolicyStatus};
+use crate::api::status::{
+    ConsumerStatus, EndpointStatus, LaggardStatus, RotationPolicyStatus, to_the_second,
+};
 use crate::policy::target::ConsumerKind;
 use crate::policy::{Endpoint, Policy};
 
@@ -60,7 +61,7 @@ pub(super) fn endpoints(
             // Times are shown to the second.
             .filter(|at| at.0.as_second() >= rotation.started_at.as_second());
         let verified_at = match seen.map(|seen| &seen.door) {
-            Some(Door::Open) => Some(first.unwrap_or(Time(now))),
+            Some(Door::Open) => Some(first.unwrap_or(to_the_second(now))),
             Some(Door::Behind(_) | Door::Refused(_)) => None,
             None => first,
         };

@@ -1,7 +1,6 @@
 //! What people see: status, conditions and Events, from the same inputs as the decision.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::next_scheduled;
 use super::facts::{Facts, Preflight, SecretSeen};
@@ -13,7 +12,7 @@ use super::phase::Phase;
 use super::step::{Decision, Step, Waiting};
 use super::words::{Weight, rotate_now_command, words};
 use crate::api::condition::{self, condition, merged};
-use crate::api::status::{FinishedRotation, RotationPolicyStatus, RotationStatus};
+use crate::api::status::{FinishedRotation, RotationPolicyStatus, RotationStatus, to_the_second};
 use crate::policy::{Invalid, Policy, RotateMode};
 
 /// How a rotation ended that was taken back, or that took one back.
@@ -69,7 +68,7 @@ pub fn project(
             },
             phase: decision.phase.as_str().to_owned(),
             undoing: rotation.trigger.undoing(),
-            started_at: Time(rotation.started_at),
+            started_at: to_the_second(rotation.started_at),
             message,
         })
     });
@@ -91,9 +90,9 @@ pub fn project(
         last_rotation: history.first().map(finished),
         next_rotation_at: held
             .and_then(|journal| next_scheduled(policy, journal, now))
-            .map(Time),
+            .map(to_the_second),
         credential_changed_at: delivered
-            .map(|landing| Time(landing.at))
+            .map(|landing| to_the_second(landing.at))
             .or_else(|| old.credential_changed_at.clone()),
         last_handled_rotate_now: held.and_then(|journal| journal.handled.clone()),
         last_handled_abort: held.and_then(|journal| journal.aborted.clone()),
@@ -209,8 +208,8 @@ fn finished(entry: &Finished) -> FinishedRotation {
         .to_owned(),
         reason,
         user: entry.user.to_string(),
-        started_at: Time(entry.started_at),
-        finished_at: Time(entry.finished_at),
+        started_at: to_the_second(entry.started_at),
+        finished_at: to_the_second(entry.finished_at),
         rollout_seconds: entry
             .rolled_out_at
             .map(|at| at.duration_since(entry.started_at).as_secs()),
