@@ -21,9 +21,11 @@ use std::thread;
 
 use sim::data::State;
 use sim::explore::{Explored, awake, explore};
+use sim::failover::FAILOVER_MUTANTS;
 use sim::hands::{Point, take};
 use sim::happy::{HAPPY_WRITES, HAPPY_WRITES_THROUGH_A_STORE};
 use sim::mutants::MUTANTS;
+use sim::pooler::POOLER_MUTANTS;
 use sim::reader::READER_MUTANTS;
 use sim::reloader::RELOADER_MUTANTS;
 use sim::roll_back_mutants::ROLL_BACK_MUTANTS;
@@ -33,8 +35,8 @@ use tandem::controller::turn::Machine;
 
 /// Faults that strike in one history.
 const BUDGET: u8 = 2;
-/// The same of a rotation through a store, beside Reloader, in an emergency, or that is given up or fails, whose worlds are
-/// many times larger; mutants are looked for with two.
+/// The same of a rotation through a store or a pooler, beside a replica or Reloader, in an emergency, whose server fails
+/// over or is another, or that is given up or fails, whose worlds are many times larger; mutants are looked for with two.
 const LARGE_BUDGET: u8 = 1;
 
 /// Whether there is so much more that can happen in it.
@@ -46,6 +48,8 @@ fn is_large(start: &State) -> bool {
     start.abortable
         || start.ledger.emergency
         || database.reader.is_some()
+        || database.pooler.is_some()
+        || database.fate.is_some()
         || cluster.source.is_some()
         || cluster.reloader.is_some()
         || cluster.workloads.iter().any(|set| set.rejects.is_some())
@@ -87,6 +91,8 @@ fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
         (World::Store, &STORE_MUTANTS),
         (World::Reloader, &RELOADER_MUTANTS),
         (World::Reader, &READER_MUTANTS),
+        (World::Pooler, &POOLER_MUTANTS),
+        (World::Fate, &FAILOVER_MUTANTS),
     ];
     let each = all
         .iter()
@@ -121,6 +127,8 @@ enum World {
     Store,
     Reloader,
     Reader,
+    Pooler,
+    Fate,
 }
 
 impl World {
@@ -130,6 +138,8 @@ impl World {
             (Some(_), _) => Self::Store,
             (None, Some(_)) => Self::Reloader,
             (None, None) if state.database.reader.is_some() => Self::Reader,
+            (None, None) if state.database.pooler.is_some() => Self::Pooler,
+            (None, None) if state.database.fate.is_some() => Self::Fate,
             (None, None) => Self::Plain,
         }
     }
