@@ -280,8 +280,8 @@ fn goal(state: &State) -> Result<(), Broken> {
     {
         return wrong("the store names another credential");
     }
-    if !state.database.logs_in(secret.credential) {
-        return wrong("the Secret's credential does not log in");
+    if !state.database.works(secret.credential) {
+        return wrong("the Secret's credential does not log in everywhere");
     }
     let Some(journal) = state.cluster.journal.as_ref().and_then(|kept| kept.journal()) else {
         return wrong("there is no journal");
@@ -345,14 +345,16 @@ fn goal(state: &State) -> Result<(), Broken> {
     if state.ledger.meddled {
         return Ok(());
     }
-    let old: Vec<&Credential> = state
-        .ledger
-        .told
-        .iter()
-        .filter(|c| **c != secret.credential && state.database.logs_in(**c))
-        .collect();
-    if !old.is_empty() {
+    let mut old = state.ledger.told.iter().filter(|c| **c != secret.credential);
+    if old.clone().any(|c| state.database.logs_in(*c)) {
         return wrong("an old password outlives its rotation");
+    }
+    let listed = |c: &Credential| {
+        let list = state.cluster.list;
+        list.is_some_and(|list| list.entries.get(c.user) == Some(&c.password))
+    };
+    if old.any(listed) {
+        return wrong("an old password outlives its rotation in the pooler's list");
     }
     Ok(())
 }

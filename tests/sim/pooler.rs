@@ -1,5 +1,8 @@
 //! A pooler with a memory of its own: it has read its list of passwords some time ago, keeps connections to the server
 //! for whoever used them, and so lets in whom the server refuses, and refuses whom the server lets in.
+//!
+//! Two things are not here: the time for which it lets everybody wait after a login of its own has failed, and lists with
+//! another verifier of the same password.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -37,6 +40,23 @@ pub struct Pooler {
     /// For which users it keeps a connection to the server.
     pub connections: [bool; 2],
 }
+
+/// Every write of one undisturbed rotation there. At first the list has not come to where it is mounted.
+pub const HAPPY_WRITES_WITH_A_POOLER: [&str; 13] = [
+    "adopt",
+    "adopt",
+    "stage",
+    "enlist",
+    "set_verifier",
+    "reload",
+    "reload",
+    "flip",
+    "restart",
+    "roll_out",
+    "retire",
+    "strike",
+    "finish",
+];
 
 /// As the plainest start, with a pooler that has a client, and connections for both users: the standby served before.
 pub fn pooled() -> State {
