@@ -19,22 +19,26 @@ mod sim;
 
 use std::thread;
 
-use sim::data::State;
+use sim::data::{Credential, Role, State, Write};
+use sim::events::{Life, Meddle, live, lives, meddle};
 use sim::explore::{Explored, awake, explore};
+use sim::failover::{Age, FAILOVER_MUTANTS, Fate, fated};
 use sim::hands::{Point, take};
 use sim::happy::{HAPPY_WRITES, HAPPY_WRITES_THROUGH_A_STORE};
 use sim::mutants::MUTANTS;
+use sim::pooler::{HAPPY_WRITES_WITH_A_POOLER, POOLER_MUTANTS, pooled};
 use sim::reader::READER_MUTANTS;
 use sim::reloader::RELOADER_MUTANTS;
 use sim::roll_back_mutants::ROLL_BACK_MUTANTS;
-use sim::start::{fresh, starts, through_a_store};
+use sim::start::{FIRST, fresh, starts, through_a_store};
 use sim::store_mutants::STORE_MUTANTS;
+use sim::writes::land;
 use tandem::controller::turn::Machine;
 
 /// Faults that strike in one history.
 const BUDGET: u8 = 2;
-/// The same of a rotation through a store, beside Reloader, in an emergency, or that is given up or fails, whose worlds are
-/// many times larger; mutants are looked for with two.
+/// The same of a rotation through a store or a pooler, beside a replica or Reloader, in an emergency, whose server fails
+/// over or is another, or that is given up or fails, whose worlds are many times larger; mutants are looked for with two.
 const LARGE_BUDGET: u8 = 1;
 
 /// Whether there is so much more that can happen in it.
@@ -46,6 +50,8 @@ fn is_large(start: &State) -> bool {
     start.abortable
         || start.ledger.emergency
         || database.reader.is_some()
+        || database.pooler.is_some()
+        || database.fate.is_some()
         || cluster.source.is_some()
         || cluster.reloader.is_some()
         || cluster.workloads.iter().any(|set| set.rejects.is_some())
@@ -87,6 +93,8 @@ fn every_broken_machine_is_caught_by_the_rule_that_it_breaks() {
         (World::Store, &STORE_MUTANTS),
         (World::Reloader, &RELOADER_MUTANTS),
         (World::Reader, &READER_MUTANTS),
+        (World::Pooler, &POOLER_MUTANTS),
+        (World::Fate, &FAILOVER_MUTANTS),
     ];
     let each = all
         .iter()
@@ -121,6 +129,8 @@ enum World {
     Store,
     Reloader,
     Reader,
+    Pooler,
+    Fate,
 }
 
 impl World {
@@ -130,6 +140,8 @@ impl World {
             (Some(_), _) => Self::Store,
             (None, Some(_)) => Self::Reloader,
             (None, None) if state.database.reader.is_some() => Self::Reader,
+            (None, None) if state.database.pooler.is_some() => Self::Pooler,
+            (None, None) if state.database.fate.is_some() => Self::Fate,
             (None, None) => Self::Plain,
         }
     }
@@ -140,6 +152,47 @@ impl World {
 fn an_undisturbed_rotation_makes_these_writes() {
     assert_eq!(writes(fresh()), HAPPY_WRITES);
     assert_eq!(writes(through_a_store()), HAPPY_WRITES_THROUGH_A_STORE);
+    assert_eq!(writes(pooled()), HAPPY_WRITES_WITH_A_POOLER);
+}
+
+/// Else nothing would be shown by it.
+#[test]
+fn fm24_a_pooler_lets_in_whom_the_server_refuses_and_refuses_whom_it_lets_in() {
+    let mut state = pooled();
+    meddle(&mut state, Meddle::ChangePassword(0));
+    let old = FIRST[0];
+    let new = Credential {
+        password: state.database.primary[0].verifier,
+        ..old
+    };
+    let told = |state: &State| [old, new].map(|c| (state.database.logs_in(c), state.database.passes(c)));
+    assert_eq!(told(&state), [(false, true), (true, false)]);
+    assert_eq!(live(&mut state, Life::Close(0)), None);
+    assert_eq!(told(&state), [(false, false), (true, false)]);
+    meddle(&mut state, Meddle::MendList);
+    assert_eq!(told(&state), [(false, false), (true, true)]);
+}
+
+/// A server that is lost comes back as it was before the last change; another cluster says that it is one.
+#[test]
+fn fm21_a_server_is_lost_and_comes_back_as_it_was() {
+    for (fate, age, timeline, is_other) in [
+        (Fate::Failover, Age::Behind, 2, false),
+        (Fate::Restore, Age::Behind, 1, false),
+        (Fate::OtherCluster, Age::First, 1, true),
+    ] {
+        let mut state = fated(fate);
+        let role = state.database.primary[1];
+        let (user, retire) = (1, false);
+        let role = Role { verifier: 9, ..role };
+        land(&mut state, &Write::Role { user, role, retire }).unwrap();
+        assert_eq!(live(&mut state, Life::Befall(age)), None);
+        let database = &state.database;
+        assert_eq!(database.primary[1].verifier, FIRST[1].password, "{fate:?}");
+        assert_eq!((database.timeline, database.own.is_some()), (timeline, is_other));
+        assert_eq!(database.up, is_other, "{fate:?}: there is no server for a moment");
+        assert!(!lives(&state).iter().any(|life| matches!(life, Life::Befall(_))));
+    }
 }
 
 /// All that is written from a start on, when nothing goes wrong.
@@ -156,8 +209,8 @@ fn writes(mut state: State) -> Vec<&'static str> {
             _ => None,
         }));
         state = took.state;
-        for life in sim::events::lives(&state) {
-            assert_eq!(sim::events::live(&mut state, life), None);
+        for life in lives(&state) {
+            assert_eq!(live(&mut state, life), None);
         }
     }
     writes

@@ -15,7 +15,9 @@ use super::data::{
     Cluster, Content, Credential, Guards, JournalSecret, Mark, MarkBy, Object, Pod, State, Streak, UID,
     USERS, millis, time, user_index,
 };
-use super::reader::{READER, doors};
+use super::failover::system;
+use super::pooler::{self, POOLER, lists, pooled_count};
+use super::reader::{self, READER};
 use super::reloader::{delivered_again, proves, restarter, returned};
 use super::start::object;
 
@@ -164,10 +166,10 @@ pub fn look(state: &mut State, cluster: &Cluster, view: &mut View, query: Query)
         }
         Query::Endpoints => {
             let (_, credential) = view.pending().ok_or_else(no_rotation)?;
-            Seen::Endpoints(doors(state, credential))
+            let doors = [reader::door(state, credential), pooler::door(state, credential)];
+            Seen::Endpoints(doors.into_iter().flatten().collect())
         }
-        // No pooler has one here.
-        Query::Lists => Seen::Lists(Vec::new()),
+        Query::Lists => Seen::Lists(lists(cluster, view)),
         Query::Previous => {
             let (_, previous) = view.retiring().ok_or_else(no_rotation)?;
             Seen::Previous(match previous {
@@ -320,6 +322,7 @@ fn preflight(state: &State, cluster: &Cluster) -> Preflight {
             ACTIVE_LOGIN_FAILED,
             "the credential in the application Secret does not log in",
         ),
+        (Some(_), Some(credential)) if !state.database.passes(credential) => vec![pooler::refuses()],
         (Some(_), Some(credential)) if !state.database.works(credential) => blocker(
             "EndpointLoginFailed",
             "the credential in the application Secret does not work at the replica",
@@ -366,7 +369,7 @@ fn kept(state: &State, cluster: &Cluster, view: &View) -> KeptSeen {
 
 fn identity(state: &State) -> Identity {
     Identity {
-        system: SYSTEM.into(),
+        system: system(state).into(),
         timeline: state.database.timeline,
     }
 }
@@ -500,24 +503,22 @@ fn sessions(state: &mut State, number: u64, user: usize) -> Sessions {
     let count = session_count(state, user);
     if count > 0 {
         state.controller.streak = None;
-        let reports = report_count(state, user);
-        let at_primary = Laggard {
+        let (reports, pooled) = (report_count(state, user), pooled_count(state, user));
+        let laggard = |(endpoint, count): (Option<&str>, usize)| Laggard {
             application_name: "app".into(),
             client_address: "10.0.0.1".into(),
             pod: String::new(),
-            endpoint: None,
-            count: u32::try_from(count - reports).unwrap(),
+            endpoint: endpoint.map(ToOwned::to_owned),
+            count: u32::try_from(count).unwrap(),
         };
-        let at_reader = Laggard {
-            endpoint: Some(READER.into()),
-            count: u32::try_from(reports).unwrap(),
-            ..at_primary.clone()
-        };
+        let places = [
+            (None, count - reports - pooled),
+            (Some(READER), reports),
+            (Some(POOLER), pooled),
+        ];
+        let there = places.into_iter().filter(|(_, count)| *count > 0);
         return Sessions::Counted {
-            laggards: [at_primary, at_reader]
-                .into_iter()
-                .filter(|laggard| laggard.count > 0)
-                .collect(),
+            laggards: there.map(laggard).collect(),
             quiet: None,
         };
     }
@@ -555,7 +556,7 @@ pub fn session_count(state: &State, user: usize) -> usize {
         .database
         .outsider
         .filter(|o| o.session && o.credential.user == user);
-    of_pods + usize::from(outsider.is_some()) + report_count(state, user)
+    of_pods + usize::from(outsider.is_some()) + report_count(state, user) + pooled_count(state, user)
 }
 
 /// How many of them are at the replica.

@@ -136,7 +136,7 @@ fn everything_happens(state: &mut State, moves: &mut Vec<Move>) -> Result<(), Br
         let comes = state.cluster.source.as_ref().is_some_and(|source| source.asked)
             || state.cluster.secret.is_none();
         let next = lives(state).into_iter().find(|life| match life {
-            Life::Spawn { .. } | Life::SyncLate | Life::Abort => false,
+            Life::Spawn { .. } | Life::SyncLate | Life::Abort | Life::Befall(_) => false,
             Life::Sync => comes,
             Life::Replace { .. }
             | Life::Gone { .. }
@@ -145,6 +145,10 @@ fn everything_happens(state: &mut State, moves: &mut Vec<Move>) -> Result<(), Br
             | Life::Reload
             | Life::Replay
             | Life::EndReport
+            | Life::Back
+            | Life::Mount
+            | Life::Leave
+            | Life::Close(_)
             | Life::Finalize => true,
         });
         let Some(life) = next else { return Ok(()) };
@@ -191,6 +195,11 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
         everybody(state)?;
         return Ok(Some(Meddle::RestartByHand(workload)));
     }
+    // Whether it stands still, or is refused again and again.
+    if matches!(reason, "OtherServer" | "ServerReplaced") {
+        everybody(state)?;
+        return Ok(Some(Meddle::PointBack));
+    }
     if holds(condition::STALLED) {
         everybody(state)?;
         return match reason {
@@ -199,6 +208,7 @@ fn stands(state: &State) -> Result<Option<Meddle>, Broken> {
             "SecretBehindStore" => Ok(Some(Meddle::AskSync)),
             "SecretMissing" | "UnknownUser" => Ok(Some(Meddle::RevertSecret)),
             "RolloutOverdue" => Ok(Some(Meddle::MendPods)),
+            "PoolerRefuses" => Ok(Some(Meddle::MendList)),
             "RetiredPasswordAccepted" => Ok(Some(Meddle::Reapply)),
             "ActiveLoginFailed" | "ActivePasswordRefused" => Ok(Some(Meddle::ChangePassword(0))),
             reason => Err(format!(
@@ -270,8 +280,8 @@ fn goal(state: &State) -> Result<(), Broken> {
     {
         return wrong("the store names another credential");
     }
-    if !state.database.logs_in(secret.credential) {
-        return wrong("the Secret's credential does not log in");
+    if !state.database.works(secret.credential) {
+        return wrong("the Secret's credential does not log in everywhere");
     }
     let Some(journal) = state.cluster.journal.as_ref().and_then(|kept| kept.journal()) else {
         return wrong("there is no journal");
@@ -335,14 +345,16 @@ fn goal(state: &State) -> Result<(), Broken> {
     if state.ledger.meddled {
         return Ok(());
     }
-    let old: Vec<&Credential> = state
-        .ledger
-        .told
-        .iter()
-        .filter(|c| **c != secret.credential && state.database.logs_in(**c))
-        .collect();
-    if !old.is_empty() {
+    let mut old = state.ledger.told.iter().filter(|c| **c != secret.credential);
+    if old.clone().any(|c| state.database.logs_in(*c)) {
         return wrong("an old password outlives its rotation");
+    }
+    let listed = |c: &Credential| {
+        let list = state.cluster.list;
+        list.is_some_and(|list| list.entries.get(c.user) == Some(&c.password))
+    };
+    if old.any(listed) {
+        return wrong("an old password outlives its rotation in the pooler's list");
     }
     Ok(())
 }

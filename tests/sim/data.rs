@@ -8,6 +8,8 @@ use tandem::api::{RotationPolicySpec, RotationPolicyStatus};
 use tandem::machine::Journal;
 use tandem::policy::RotateMode;
 
+use super::failover::Fate;
+use super::pooler::{Pooler, Userlist};
 use super::reloader::Reloader;
 
 /// A password, or its verifier.
@@ -64,6 +66,8 @@ pub struct Cluster {
     /// With store-first delivery.
     pub source: Option<Source>,
     pub reloader: Option<Reloader>,
+    /// With a pooler that has one.
+    pub list: Option<Userlist>,
     pub workloads: Vec<Workload>,
     /// The last resourceVersion that was given out.
     pub revision: u32,
@@ -228,8 +232,20 @@ pub struct Database {
     pub primary: [Role; 2],
     /// What a promotion would bring: the roles as they were when the present turn began.
     pub replica: [Role; 2],
+    /// The roles before Tandem's last change of one.
+    pub behind: [Role; 2],
+    /// What is to befall it.
+    pub fate: Option<Fate>,
+    /// It has befallen it, and there is no server for a moment.
+    pub away: bool,
+    /// It has befallen it, and changes of roles were lost.
+    pub set_back: bool,
+    /// The roles of the cluster that the name led to before it led to another.
+    pub own: Option<[Role; 2]>,
     /// From which applications read.
     pub reader: Option<Reader>,
+    /// Through which applications log in.
+    pub pooler: Option<Pooler>,
     /// A client that nobody manages.
     pub outsider: Option<Outsider>,
 }
@@ -324,6 +340,15 @@ pub enum Write {
         role: Role,
         retire: bool,
     },
+    /// An entry of the pooler's list.
+    List {
+        expected: u32,
+        user: usize,
+        verifier: Id,
+        retire: bool,
+    },
+    /// The pooler is told to read its list.
+    Reload,
     Terminate {
         user: usize,
     },

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::answers::{report_count, session_count};
 use super::data::{Content, Credential, Pod, Reader, Role, Source, State, Version, Workload};
+use super::failover::{Age, ages, befall, come_back, forget, point_back};
+use super::pooler::{self, pool, pooled_count};
 use super::reloader::{is_busy, once, reload, turn};
 use super::rules::{Broken, everybody_logs_in, excuse, one_pending, working};
 use super::start::{FIRST, NEVER};
@@ -42,6 +44,16 @@ pub enum Life {
     Replay,
     /// The report there ends.
     EndReport,
+    /// What was to befall the server does.
+    Befall(Age),
+    /// The server is there again.
+    Back,
+    /// The pooler's list comes to where it is mounted.
+    Mount,
+    /// The pooler's client leaves.
+    Leave,
+    /// The pooler closes a connection that has been idle for too long.
+    Close(usize),
     /// The finalizer is taken off a deleted policy; its journal goes with it.
     Finalize,
     /// Somebody gives the running rotation up.
@@ -110,6 +122,14 @@ pub enum Meddle {
     Promote,
     DatabaseDown,
     DatabaseUp,
+    /// A person points the database's name back to the cluster that it led to.
+    PointBack,
+    /// The pooler is restarted.
+    RestartPooler,
+    /// Somebody else lets the pooler read its list.
+    RereadList,
+    /// A person writes into the list what the server has.
+    MendList,
     StoreDown,
     StoreUp,
     /// The operator stops; what was asked meanwhile it finds when it is back.
@@ -189,6 +209,20 @@ pub fn lives(state: &State) -> Vec<Life> {
         .is_some_and(|reader| reader.report.is_some())
     {
         lives.push(Life::EndReport);
+    }
+    lives.extend(ages(state).into_iter().map(Life::Befall));
+    if state.database.away {
+        lives.push(Life::Back);
+    }
+    if let Some(pooler) = state.database.pooler {
+        if state.cluster.list.is_some_and(|list| list.entries != pooler.file) {
+            lives.push(Life::Mount);
+        }
+        if pooler.client.is_some() {
+            lives.push(Life::Leave);
+        }
+        let open = (0..pooler.connections.len()).filter(|user| pooler.connections[*user]);
+        lives.extend(open.map(Life::Close));
     }
     if state
         .cluster
@@ -327,6 +361,11 @@ fn happen(state: &mut State, life: Life) -> bool {
             read(state, |reader| reader.roles = written);
         }
         Life::EndReport => read(state, |reader| reader.report = None),
+        Life::Befall(age) => befall(state, age),
+        Life::Back => come_back(state),
+        Life::Mount => pooler::mount(state),
+        Life::Leave => pool(state, |pooler| pooler.client = None),
+        Life::Close(user) => pool(state, |pooler| pooler.connections[user] = false),
         Life::Finalize => {
             state.about_to_change();
             state.cluster.policy = None;
@@ -417,6 +456,12 @@ pub fn meddles(state: &State) -> Vec<Meddle> {
     {
         meddles.extend([Meddle::RevertSecret, Meddle::ReapplySecret]);
     }
+    if let Some(pooler) = state.database.pooler {
+        meddles.push(Meddle::RestartPooler);
+        if pooler.memory != pooler.file {
+            meddles.push(Meddle::RereadList);
+        }
+    }
     if let Some(reloader) = &state.cluster.reloader {
         if is_busy(state) {
             // Another takes its place at once, and does not know what it had seen.
@@ -505,6 +550,7 @@ fn apply(state: &mut State, what: Meddle) -> bool {
         Meddle::DeleteJournal => {
             state.about_to_change();
             state.cluster.journal = None;
+            forget(state);
             state.ledger.staged.clear();
             false
         }
@@ -515,6 +561,7 @@ fn apply(state: &mut State, what: Meddle) -> bool {
                 kept.revision = revision;
                 kept.content = Content::Raw(CORRUPT);
             }
+            forget(state);
             state.ledger.staged.clear();
             false
         }
@@ -602,8 +649,23 @@ fn apply(state: &mut State, what: Meddle) -> bool {
             false
         }
         Meddle::DatabaseUp => {
-            state.database.up = true;
-            reconnect(state);
+            come_back(state);
+            false
+        }
+        Meddle::PointBack => {
+            point_back(state);
+            false
+        }
+        Meddle::RestartPooler => {
+            pooler::restart(state);
+            false
+        }
+        Meddle::RereadList => {
+            pooler::reread(state);
+            false
+        }
+        Meddle::MendList => {
+            pooler::mend(state);
             false
         }
         Meddle::StoreDown => source(state, |source| source.up = false),
@@ -677,7 +739,7 @@ fn annotate(state: &mut State, change: impl FnOnce(Option<u32>) -> Option<u32>) 
 }
 
 /// Every connection breaks; whoever can log in does so again.
-fn drop_sessions(state: &mut State) {
+pub fn drop_sessions(state: &mut State) {
     for pod in state
         .cluster
         .workloads
@@ -689,7 +751,11 @@ fn drop_sessions(state: &mut State) {
     if let Some(outsider) = &mut state.database.outsider {
         outsider.session = false;
     }
-    debug_assert_eq!(session_count(state, 0), report_count(state, 0));
+    pool(state, |pooler| pooler.connections = [false; 2]);
+    debug_assert_eq!(
+        session_count(state, 0),
+        report_count(state, 0) + pooled_count(state, 0)
+    );
     if state.database.up {
         reconnect(state);
     }

@@ -21,6 +21,7 @@ use super::data::{
     Cluster, Controller, Credential, Flight, LEASE, RETRY, SQL_DEADLINE, State, Write, millis,
 };
 use super::events::{Event, Fault, Life, Meddle, SENTINEL, live, lives, meddle, meddles, rotating};
+use super::failover::expected;
 use super::reloader;
 use super::rules::{self, Broken};
 use super::writes::{Made, land, lifetime, make};
@@ -55,6 +56,8 @@ pub struct Turn {
     pub way_back: bool,
     /// The password that applications are told was seen to be refused, outside a rotation.
     pub lost: bool,
+    /// The server that was looked at last is not of the cluster on which the rotation began.
+    pub elsewhere: bool,
     /// The retiring user's sessions were ended.
     pub terminated: bool,
 }
@@ -211,11 +214,8 @@ impl<'m, M: Mind> Hands<'m, M> {
             label,
             "flip" | "sync" | "deliver" | "restart" | "roll_out" | "retire" | "roll_back"
         );
-        let lives = if about_pods {
-            lives(&self.state)
-        } else {
-            Vec::new()
-        };
+        let mut lives = lives(&self.state);
+        lives.retain(|life| about_pods || matches!(life, Life::Befall(_)));
         self.arrive(Point::Write(label, lives, meddles(&self.state)))
     }
 
@@ -360,7 +360,8 @@ impl<M: Mind> World for Hands<'_, M> {
         let cluster = match query {
             Query::Secret | Query::Preflight => self.shown(|now, old| now.secret == old.secret),
             Query::Store | Query::Operator => self.shown(|now, old| now.source == old.source),
-            Query::Place | Query::Lists => Arc::new(self.state.cluster.clone()),
+            Query::Place => Arc::new(self.state.cluster.clone()),
+            Query::Lists => self.shown(|now, old| now.list == old.list),
             Query::Consumers => {
                 self.shown(|now, old| now.workloads == old.workloads && now.reloader == old.reloader)
             }
@@ -371,6 +372,16 @@ impl<M: Mind> World for Hands<'_, M> {
             }
         };
         let seen = look(&mut self.state, &cluster, &mut self.turn.view, query)?;
+        let identity = match &seen {
+            Seen::Pending(Login::Accepted(identity)) => Some(identity),
+            Seen::Kept(seen) => seen.identity.as_ref(),
+            Seen::Preflight(seen) => seen.identity.as_ref(),
+            _ => None,
+        };
+        if let Some(identity) = identity {
+            let expected = expected(&self.turn.view);
+            self.turn.elsewhere = expected.is_some_and(|expected| expected != identity.system);
+        }
         match &seen {
             Seen::Pending(Login::Accepted(_)) => {
                 self.turn
@@ -421,9 +432,12 @@ impl<M: Mind> World for Hands<'_, M> {
         };
         self.send(write, fault).await?;
         self.writes.push(action.label());
-        self.turn.proven.clear();
+        // What the server says does not depend on what a pooler is told; nor does it take back a refusal for a list.
+        if !matches!(action, Action::Reload { .. }) {
+            self.turn.proven.clear();
+        }
         self.turn.proven_everywhere.clear();
-        self.turn.refused = false;
+        self.turn.refused &= matches!(action, Action::Strike { .. });
         self.turn.way_back = false;
         self.turn.lost = false;
         self.turn.terminated |= matches!(action, Action::Terminate { .. });

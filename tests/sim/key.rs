@@ -9,6 +9,7 @@ use tandem::machine::Journal;
 
 use super::answers::{is_old, landed, restart_mark, spared_before};
 use super::data::{Cluster, Credential, Id, JournalSecret, Mark, Source, State, Write, millis};
+use super::pooler::Userlist;
 use super::reloader::{GRACE, Reloader, proves, returned};
 
 /// Two worlds with the same key go on in the same way. `memory` includes what old reads would show, which matters
@@ -88,6 +89,18 @@ impl Canon {
     fn database(&mut self, state: &State) {
         let database = &state.database;
         self.put((database.up, database.timeline > 1));
+        self.put((
+            database.fate,
+            database.away,
+            database.set_back,
+            database.own.is_some(),
+        ));
+        let behind = database.fate.map(|_| database.behind);
+        let elsewhere = [behind, database.own].into_iter().flatten().flatten();
+        for role in elsewhere {
+            self.id(Some(role.verifier));
+            self.put(role.login);
+        }
         for role in database.primary.iter().chain(&database.replica) {
             self.id(Some(role.verifier));
             self.put(role.login);
@@ -98,6 +111,12 @@ impl Canon {
                 self.put(role.login);
             }
             self.put(reader.report.is_some());
+        }
+        if let Some(pooler) = database.pooler {
+            for id in pooler.file.into_iter().chain(pooler.memory) {
+                self.id(Some(id));
+            }
+            self.put((pooler.client.is_some(), pooler.connections));
         }
         if let Some(outsider) = database.outsider {
             self.credential(outsider.credential);
@@ -144,6 +163,9 @@ impl Canon {
             self.credential(secret.credential);
             self.put(delivered.map(|d| (d.number, d.nonce, age(state.now - d.at))));
         }
+        if let Some(list) = cluster.list {
+            self.list(list);
+        }
         if let Some(reloader) = &cluster.reloader {
             self.reloader(reloader);
             self.put(landed.map(|landed| remaining(landed.at + GRACE - state.now)));
@@ -173,6 +195,13 @@ impl Canon {
                 let recorded = cluster.source.is_none() || landed.is_some();
                 self.put(!recorded && written.is_some_and(|written| pod.created <= written));
             }
+        }
+    }
+
+    fn list(&mut self, list: Userlist) {
+        self.revision(Some(list.revision));
+        for id in list.entries {
+            self.id(Some(id));
         }
     }
 
@@ -238,6 +267,10 @@ impl Canon {
         self.put(current.reloader == old.reloader);
         if let (true, Some(reloader)) = (current.reloader != old.reloader, &old.reloader) {
             self.reloader(reloader);
+        }
+        self.put(current.list == old.list);
+        if let (true, Some(list)) = (current.list != old.list, old.list) {
+            self.list(list);
         }
         self.put(current.workloads == old.workloads);
         if current.workloads != old.workloads {
@@ -371,6 +404,20 @@ impl Canon {
                 });
                 self.put((role.login, retire));
             }
+            Write::List {
+                expected,
+                user,
+                verifier,
+                retire,
+            } => {
+                self.revision(Some(*expected));
+                self.credential(Credential {
+                    user: *user,
+                    password: *verifier,
+                });
+                self.put(retire);
+            }
+            Write::Reload => {}
             Write::Terminate { user } => self.put(user),
             Write::Status { expected, status } => {
                 self.revision(Some(*expected));

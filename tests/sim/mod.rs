@@ -8,6 +8,8 @@
 //!   deadlines of the one before it are over ([`data::LEASE`] > [`data::SQL_DEADLINE`]);
 //! - after a change of a role whose outcome is unknown, the same process sends no other before that deadline;
 //! - the user that the application Secret names is changed only to the password which that Secret carries;
+//! - a change of a role asks in its own session whether that is the cluster on which the rotation began;
+//! - an entry of a pooler's list is written as the Secret is, under the rule for the role that it is of;
 //! - the restart mark names the delivery, not only the rotation: no two deliveries share a mark, and a pod without it
 //!   that is not younger than the delivery is old;
 //! - Reloader's mark, which is made of the Secret's content, counts only when that content was delivered for the first
@@ -33,10 +35,12 @@ pub mod calm;
 pub mod data;
 pub mod events;
 pub mod explore;
+pub mod failover;
 pub mod hands;
 pub mod happy;
 pub mod key;
 pub mod mutants;
+pub mod pooler;
 pub mod reader;
 pub mod reloader;
 pub mod roll_back_mutants;

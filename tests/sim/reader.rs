@@ -31,7 +31,8 @@ pub fn reading() -> State {
 impl Database {
     /// Whether everybody who holds this credential can log in, wherever that is.
     pub fn works(&self, credential: Credential) -> bool {
-        self.logs_in(credential) && self.reader.is_none_or(|reader| reader.logs_in(credential))
+        let reads = self.reader.is_none_or(|reader| reader.logs_in(credential));
+        self.logs_in(credential) && reads && self.passes(credential)
     }
 
     /// Whether there is something that the replica has not replayed.
@@ -49,10 +50,8 @@ impl Reader {
 }
 
 /// What comes of trying the pending credential there.
-pub fn doors(state: &State, pending: Credential) -> Vec<EndpointSeen> {
-    let Some(reader) = state.database.reader else {
-        return Vec::new();
-    };
+pub fn door(state: &State, pending: Credential) -> Option<EndpointSeen> {
+    let reader = state.database.reader?;
     let door = if !state.database.up {
         Door::Refused(unreachable())
     } else if reader.logs_in(pending) {
@@ -73,10 +72,8 @@ pub fn doors(state: &State, pending: Credential) -> Vec<EndpointSeen> {
             message: "the replica refuses the password".into(),
         })
     };
-    vec![EndpointSeen {
-        name: READER.into(),
-        door,
-    }]
+    let name = READER.into();
+    Some(EndpointSeen { name, door })
 }
 
 /// Minds that forget the replica.
@@ -89,7 +86,7 @@ pub const READER_MUTANTS: [Mutant; 3] = [
     Mutant {
         name: "forgets one endpoint in the drain",
         breaks: "S3",
-        think: forget_the_report,
+        think: forget_the_others,
     },
     Mutant {
         name: "asks no replica again before it retires",
@@ -126,7 +123,8 @@ fn asked_before(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp
     }
 }
 
-fn forget_the_report(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
+/// Only who is at the primary is waited for.
+pub fn forget_the_others(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
     let mut facts = facts.clone();
     if let Some(Sessions::Counted { laggards, quiet }) = &mut facts.sessions {
         let there = laggards.len();

@@ -10,6 +10,7 @@ use tandem::policy::RotateMode;
 
 use super::answers::{View, session_count};
 use super::data::{Credential, Source, State, Write, user_index};
+use super::failover::left_alone;
 use super::hands::Turn;
 
 /// A rule that did not hold. The text begins with the name of the rule.
@@ -43,23 +44,36 @@ fn failing(state: &State) -> BTreeSet<Credential> {
 }
 
 /// What logged in before a person or a failover changed something, of all that was told or is about to be.
-pub fn working(state: &State) -> BTreeSet<Credential> {
-    let mut working = told(state);
-    working.extend(&state.ledger.proven);
-    working.retain(|credential| state.database.works(*credential));
-    working
+pub fn working(state: &State) -> Working {
+    let known: BTreeSet<_> = told(state)
+        .into_iter()
+        .chain(state.ledger.proven.iter().copied())
+        .collect();
+    let works = |credential: &&Credential| state.database.works(**credential);
+    let logs_in = |credential: &&Credential| state.database.logs_in(**credential);
+    Working {
+        everywhere: known.iter().filter(works).copied().collect(),
+        at_the_server: known.iter().filter(logs_in).copied().collect(),
+    }
+}
+
+/// See [`working`]. What is about to be told is proven at the server before it is anywhere else.
+pub struct Working {
+    everywhere: BTreeSet<Credential>,
+    at_the_server: BTreeSet<Credential>,
 }
 
 /// After a person or a failover has changed something: what they broke, and what they told the applications although
 /// it does not work, is their doing, and is not held against Tandem until it has worked again. Whatever breaks later
 /// is Tandem's doing, or is judged to be.
-pub fn excuse(state: &mut State, worked: &BTreeSet<Credential>) {
+pub fn excuse(state: &mut State, worked: &Working) {
     let mut broken = failing(state);
-    broken.extend(
-        worked
-            .iter()
-            .filter(|credential| !state.database.works(**credential)),
-    );
+    let Working {
+        everywhere,
+        at_the_server,
+    } = worked;
+    broken.extend(everywhere.iter().filter(|c| !state.database.works(**c)));
+    broken.extend(at_the_server.iter().filter(|c| !state.database.logs_in(**c)));
     broken.append(&mut doomed(state));
     state.ledger.excused.append(&mut broken);
     forsake(state);
@@ -147,6 +161,9 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
     if !matches!(write, Write::Status { .. }) && (object.spec.suspend || object.deleting) {
         return Some("S7: a suspended or deleted policy was acted on".into());
     }
+    if let Some(broken) = left_alone(state, turn, write) {
+        return Some(broken);
+    }
     let schedule = object.spec.schedule.as_ref();
     if !matches!(write, Write::Status { .. })
         && schedule.is_some_and(|s| s.cron.as_deref() == Some(super::start::NEVER))
@@ -154,15 +171,14 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
         return Some("S7: an invalid policy was acted on".into());
     }
     match write {
-        Write::Journal { entry: "finish", .. } => (!turn.refused).then(|| {
-            "S8: a rotation is recorded as ended without proof that the old password is refused".into()
-        }),
+        Write::Journal { entry: "finish", .. } => finish(state, turn),
         Write::Journal {
             entry: "roll_back", ..
         } => {
             (!turn.way_back).then(|| "S9: a credential is to be put back that was not seen to log in".into())
         }
-        Write::Journal { .. } | Write::Status { .. } => None,
+        // A pooler that reads its list does what its file says already.
+        Write::Journal { .. } | Write::Status { .. } | Write::Reload => None,
         Write::Terminate { user } => {
             (view.retiring()?.0 != *user).then(|| "S3: sessions of the wrong user are ended".into())
         }
@@ -185,6 +201,12 @@ pub fn sending(state: &State, turn: &Turn, write: &Write) -> Option<Broken> {
         Write::Role {
             user, retire: true, ..
         } => retire(state, turn, *user),
+        Write::List {
+            user,
+            verifier,
+            retire,
+            ..
+        } => enter(turn, *user, *verifier, *retire),
         Write::Secret { credential, .. }
         | Write::Propose { credential, .. }
         | Write::Promote { credential, .. } => (!turn.proven.contains(credential)
@@ -220,6 +242,35 @@ fn once_more(turn: &Turn, user: usize, verifier: u32, retire: bool) -> Option<Br
     (!right).then(|| "S11: what was not seen to be lost is set once more".into())
 }
 
+/// The end of a rotation is the end of the old password, at the server and in the pooler's list.
+fn finish(state: &State, turn: &Turn) -> Option<Broken> {
+    if !turn.refused {
+        return Some(
+            "S8: a rotation is recorded as ended without proof that the old password is refused".into(),
+        );
+    }
+    let (user, previous) = turn.view.retiring()?;
+    let left = state.cluster.list?.entries.get(user).copied();
+    (left == previous?.password.into())
+        .then(|| "S8: a rotation is recorded as ended, and the pooler's list has the old password".into())
+}
+
+/// What may be written into the pooler's list: what is durable, and of the old user nothing before the server has refused it.
+fn enter(turn: &Turn, user: usize, verifier: u32, retire: bool) -> Option<Broken> {
+    let kept = turn.view.journal.as_ref()?;
+    let (right, durable) = if retire {
+        let retiring = turn.view.retiring().map(|(user, _)| user);
+        (retiring, kept.retiring)
+    } else {
+        let pending = turn.view.pending().map(|(_, pending)| pending.user);
+        (pending, kept.pending)
+    };
+    if durable != Some(verifier) || right != Some(user) {
+        return Some("S2: a pooler is told a verifier that is not durable in the journal".into());
+    }
+    (retire && !turn.refused).then(|| "S1: a pooler forgets the old password before the server does".into())
+}
+
 /// Whether it is a roll-back, which puts back what has worked everywhere.
 fn puts_back(view: &View) -> bool {
     let kept = view.journal.as_ref().and_then(|kept| kept.journal());
@@ -227,9 +278,10 @@ fn puts_back(view: &View) -> bool {
         .is_some_and(|rotation| rotation.undoes.is_some())
 }
 
-/// Whether the credential was seen to work at the replica, where there is one.
+/// Whether the credential was seen to work at the replica and through the pooler, where there is one.
 fn everywhere(state: &State, turn: &Turn, credential: Credential) -> bool {
-    state.database.reader.is_none() || turn.proven_everywhere.contains(&credential)
+    let alone = state.database.reader.is_none() && state.database.pooler.is_none();
+    alone || turn.proven_everywhere.contains(&credential)
 }
 
 fn retire(state: &State, turn: &Turn, user: usize) -> Option<Broken> {
@@ -246,7 +298,7 @@ fn retire(state: &State, turn: &Turn, user: usize) -> Option<Broken> {
     }
     if !everywhere(state, turn, pending) {
         return Some(
-            "S1: one user is to be retired before the other was proven at the replica once more".into(),
+            "S1: one user is to be retired before the other was proven at every endpoint once more".into(),
         );
     }
     let spec = &rotation.spec;

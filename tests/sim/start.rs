@@ -19,6 +19,8 @@ use super::data::{
     AppSecret, Cluster, Content, Controller, Credential, Database, Delivery, EPOCH, Guards, JournalSecret,
     Ledger, Object, Outsider, Pod, Role, Source, State, UID, USERS, Version, Workload, time,
 };
+use super::failover::{Fate, fated};
+use super::pooler::pooled;
 use super::reader::reading;
 use super::reloader::{after_reloader, beside_reloader};
 
@@ -64,6 +66,10 @@ pub fn starts() -> Vec<(&'static str, State)> {
         ("through a store", through_a_store()),
         ("a password that has leaked", leaked()),
         ("reading at a replica", reading()),
+        ("through a pooler with a list", pooled()),
+        ("the primary is lost at any time", fated(Fate::Failover)),
+        ("a snapshot is put back at any time", fated(Fate::Restore)),
+        ("another cluster at any time", fated(Fate::OtherCluster)),
         ("beside Reloader", beside_reloader()),
         ("a second writer, and nobody asks", drifted(Loss::Writer, None)),
         (
@@ -286,7 +292,13 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
         timeline: 1,
         primary,
         replica: primary,
+        behind: primary,
+        fate: None,
+        away: false,
+        set_back: false,
+        own: None,
         reader: None,
+        pooler: None,
         outsider: None,
     };
     let policy = Object {
@@ -315,6 +327,7 @@ pub fn start(spec: &RotationPolicySpec, workloads: Vec<Workload>) -> State {
             }),
             source: None,
             reloader: None,
+            list: None,
             workloads,
             revision: 1,
         },

@@ -7,12 +7,15 @@ use tandem::effects::Error;
 use tandem::machine::Action;
 use tandem::machine::facts::Restarter;
 use tandem::machine::step::Entry;
+use tandem::policy::target::RoleName;
 
 use super::answers::{View, landed, restart_mark};
 use super::data::{
     AppSecret, BY_HAND, Content, Credential, Delivery, Id, JournalSecret, Mark, Name, Request, Role,
     SQL_DEADLINE, STORE_LAG, Source, State, Version, Write, user_index,
 };
+use super::failover::{expected, system};
+use super::pooler;
 use super::reloader::{self, restarter};
 use super::rules::told;
 
@@ -27,6 +30,9 @@ impl Write {
             Self::Restart { .. } | Self::StandIn { .. } => "restart",
             Self::Role { retire: true, .. } => "retire",
             Self::Role { .. } => "set_verifier",
+            Self::List { retire: true, .. } => "strike",
+            Self::List { .. } => "enlist",
+            Self::Reload => "reload",
             Self::Terminate { .. } => "terminate",
             Self::Status { .. } => "publish",
         }
@@ -213,9 +219,9 @@ pub fn make(state: &mut State, view: &View, action: &Action) -> Result<Made, Err
                 mark: restart_mark(state.guards, number, Some(delivered)),
             })
         }
-        Action::Enlist { .. } | Action::Reload { .. } | Action::Strike { .. } => {
-            Err(unusable("no pooler has a list here"))
-        }
+        Action::Enlist { user, version, .. } => entry(state, view, user, version, false),
+        Action::Strike { user, version, .. } => entry(state, view, user, version, true),
+        Action::Reload { .. } => Made::send(Write::Reload),
         Action::Terminate { user } => {
             if !state.database.up {
                 return Ok(Made::Refused("DatabaseUnreachable"));
@@ -242,10 +248,40 @@ fn role(state: &State, view: &View, user: usize, role: Role, retire: bool) -> Re
     if is_unsettled(state) {
         return Err(unsettled());
     }
-    if state.cluster.source.as_ref().is_some_and(|source| !source.up) {
-        return Ok(Made::Refused("StoreUnreachable"));
+    if let Some(refused) = in_use(state, view, user, retire) {
+        return Ok(refused);
     }
-    // The SQL layer's own rule, whatever the machine asked for: about the Secret, and about the store.
+    if !state.database.up {
+        return Ok(Made::Refused("DatabaseUnreachable"));
+    }
+    // Asked in the very session that would change it.
+    if expected(view).is_some_and(|expected| expected != system(state)) {
+        return Ok(Made::Refused("OtherServer"));
+    }
+    Made::send(Write::Role { user, role, retire })
+}
+
+/// An entry of the pooler's list, under the same rule.
+fn entry(state: &State, view: &View, user: &RoleName, version: &str, retire: bool) -> Result<Made, Error> {
+    let user = user_index(user.as_str());
+    if let Some(refused) = in_use(state, view, user, retire) {
+        return Ok(refused);
+    }
+    let kept = view.journal.as_ref();
+    let verifier = kept.and_then(|kept| if retire { kept.retiring } else { kept.pending });
+    Made::send(Write::List {
+        expected: version.parse().unwrap(),
+        user,
+        verifier: verifier.ok_or_else(|| unusable("no rotation is running"))?,
+        retire,
+    })
+}
+
+/// The effects' own rule, whatever the machine asked for: about the Secret, and about the store.
+fn in_use(state: &State, view: &View, user: usize, retire: bool) -> Option<Made> {
+    if state.cluster.source.as_ref().is_some_and(|source| !source.up) {
+        return Some(Made::Refused("StoreUnreachable"));
+    }
     let safe = |told: Credential| {
         let carried = view.brought() == Some(told);
         if retire {
@@ -258,13 +294,7 @@ fn role(state: &State, view: &View, user: usize, role: Role, retire: bool) -> Re
     // A Secret that is gone tells nobody anything; where the store comes first, it comes back from there.
     let secret = named(state).map_or(stored.is_some() && !retire, safe);
     let safe = secret && stored.is_none_or(safe);
-    if state.guards.named && !safe {
-        return Ok(Made::Refused("UserInUse"));
-    }
-    if !state.database.up {
-        return Ok(Made::Refused("DatabaseUnreachable"));
-    }
-    Made::send(Write::Role { user, role, retire })
+    (state.guards.named && !safe).then_some(Made::Refused("UserInUse"))
 }
 
 /// Whoever was told of this user is refused from now on, where that was asked for.
@@ -416,10 +446,31 @@ pub fn land(state: &mut State, write: &Write) -> Result<(), Error> {
             if *retire {
                 given_up(state, *user);
             }
-            if let Some(found) = state.database.primary.get_mut(*user) {
-                *found = *role;
+            if state
+                .database
+                .primary
+                .get(*user)
+                .is_some_and(|found| found != role)
+            {
+                state.database.behind = state.database.primary;
+                state.database.primary[*user] = *role;
             }
         }
+        Write::List {
+            expected,
+            user,
+            verifier,
+            ..
+        } => {
+            let list = state.cluster.list.ok_or_else(|| conflict("list"))?;
+            if state.guards.version && list.revision != *expected {
+                return Err(conflict("list"));
+            }
+            let mut entries = list.entries;
+            entries[*user] = *verifier;
+            pooler::put(state, entries);
+        }
+        Write::Reload => pooler::reread(state),
         Write::Terminate { user } => terminate(state, *user),
         Write::Status { expected, status } => {
             let found = state.cluster.policy.as_ref().map(|policy| policy.revision);
@@ -548,6 +599,9 @@ fn terminate(state: &mut State, user: usize) {
     {
         outsider.session = false;
     }
+    pooler::pool(state, |pooler| {
+        pooler.connections[user] = false;
+    });
     reconnect(state);
 }
 
@@ -592,6 +646,8 @@ pub fn lifetime(state: &State, write: &Write) -> i64 {
         | Write::Sync { .. }
         | Write::Restart { .. }
         | Write::StandIn { .. }
+        | Write::List { .. }
+        | Write::Reload
         | Write::Status { .. } => super::data::API_DEADLINE,
     }
 }
