@@ -22,4 +22,5 @@ mod room;
 mod scene;
 mod secrecy;
 mod sessions;
+mod sqlstates;
 mod trust;

@@ -7,6 +7,7 @@ use tandem::api::endpoint::EndpointRole;
 use tandem::effects::Outcome;
 use tandem::effects::postgres::{
     Server, Source, Verifier, behind_name, change, replica, replica_findings, sessions, source, terminate,
+    unnamed_standbys,
 };
 use tandem::machine::endpoints::{Door, Lag};
 use tandem::machine::facts::Finding;
@@ -230,6 +231,81 @@ fn what_is_no_replica_of_this_cluster_is_refused_with_the_field_that_leads_there
         assert!(findings[0].message.contains("pg_hba"), "{}", findings[0].message);
         replica.promote().await?;
         assert_eq!(scene.findings(&reader).await[0].reason, "EndpointNotAReplica");
+        Ok(())
+    });
+}
+
+#[test]
+fn fm21_a_standby_that_no_endpoint_names_is_warned_of_and_a_subscriber_is_none() {
+    run(|lab| async move {
+        let options = PostgresOptions::default().setting("wal_level", "logical");
+        let scene = Scene::new(&lab, options).await?;
+        let (primary, admin) = (&scene.server, &scene.admin);
+        assert_eq!(unnamed_standbys(primary, admin, &[]).await, None);
+        let postgres = &scene.stage.postgres;
+        let near = postgres.replica("db-near").await?;
+        let far = postgres.replica("db-far").await?;
+        // What they replay is known to the primary when they have told it.
+        let told = eventually("both to stream", SOON, async || {
+            let told = unnamed_standbys(primary, admin, &[]).await;
+            Ok(told.filter(|finding| finding.message.contains("more standbys (2)")))
+        });
+        let finding = told.await?;
+        assert_eq!((finding.reason, finding.blocks), ("StandbyNotNamed", false));
+        let (told, query) = finding.message.rsplit_once("see which they are: ").unwrap();
+        for (standby, row) in [(&near, "\"db-near\" at "), (&far, "\"db-far\" at ")] {
+            assert!(told.contains(row), "{}: {told}", standby.name());
+        }
+        let rows = postgres.sql("postgres", query).await?;
+        assert_eq!(rows.len(), 2, "{query}");
+
+        let readers = [reader(&scene, &near.host()), reader(&scene, &far.host())];
+        let mut named = Vec::new();
+        for reader in &readers {
+            named.extend(behind_name(reader, &admin.user).await.unwrap());
+        }
+        let named: Vec<_> = named.iter().collect();
+        assert_eq!(unnamed_standbys(primary, admin, &named).await, None);
+        let one = unnamed_standbys(primary, admin, &named[..1]).await;
+        assert!(
+            one.as_ref()
+                .is_some_and(|one| one.message.contains("lead to (1)")),
+            "{one:?}"
+        );
+
+        // A subscriber gets the log as well, and can never take over.
+        scene.sql("CREATE PUBLICATION all_of_it FOR ALL TABLES").await?;
+        let root = postgres.superuser();
+        let from = format!(
+            "host={} port=5432 user={} password={} dbname=appdb sslmode=require",
+            postgres.address(),
+            root.user,
+            root.password
+        );
+        let beside = PostgresOptions::named("db-reports");
+        let subscriber = scene.stage.namespace.postgres(beside).await?;
+        subscriber
+            .sql(
+                "postgres",
+                "CREATE TABLE orders (id bigserial PRIMARY KEY, note text, placed timestamptz)",
+            )
+            .await?;
+        subscriber
+            .sql(
+                "postgres",
+                &format!("CREATE SUBSCRIPTION s CONNECTION '{from}' PUBLICATION all_of_it"),
+            )
+            .await?;
+        eventually("the subscriber to stream", SOON, async || {
+            let streaming = "SELECT 1 FROM pg_stat_replication WHERE application_name = 's' AND state = 'streaming' AND replay_lsn IS NOT NULL";
+            Ok((postgres.sql("postgres", streaming).await?.len() == 1).then_some(()))
+        })
+        .await?;
+        assert_eq!(unnamed_standbys(primary, admin, &named).await, None);
+
+        // Who may not see them is told nothing here.
+        scene.sql("REVOKE pg_read_all_stats FROM rotator").await?;
+        assert_eq!(unnamed_standbys(primary, admin, &[]).await, None);
         Ok(())
     });
 }

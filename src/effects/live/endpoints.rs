@@ -55,7 +55,7 @@ impl Live<'_> {
         Ok(join_all(seen).await)
     }
 
-    /// What a rotation will need of the endpoints.
+    /// What a rotation will need of the endpoints, and who may be missing among them.
     pub(super) async fn endpoint_findings(
         &self,
         policy: &Policy,
@@ -63,7 +63,8 @@ impl Live<'_> {
         active: Option<&Credential>,
     ) -> Result<Vec<Finding>, Error> {
         if policy.endpoints.is_empty() {
-            return Ok(Vec::new());
+            let standbys = postgres::unnamed_standbys(primary, admin, &[]).await;
+            return Ok(standbys.into_iter().collect());
         }
         let source = match postgres::source(primary, admin).await {
             Ok(source) => source,
@@ -88,6 +89,15 @@ impl Live<'_> {
                 ),
                 Err(finding) => findings.push(finding),
             }
+        }
+        // A name that leads nowhere just now may be that of the standby in question.
+        if findings.is_empty() {
+            let replicas: Vec<_> = asked
+                .iter()
+                .filter(|(endpoint, ..)| endpoint.role == EndpointRole::Replica)
+                .map(|(_, server, _)| server)
+                .collect();
+            findings.extend(postgres::unnamed_standbys(primary, admin, &replicas).await);
         }
         let source = &source;
         let each = asked.iter().map(|(endpoint, server, console)| async move {

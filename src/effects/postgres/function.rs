@@ -49,7 +49,7 @@ pub(super) fn refusal(
 
 fn reinstall(admin: &RoleName) -> String {
     format!(
-        "print it, and have a superuser run what is printed: tandem sql install --filename policy.yaml --admin {}",
+        "print it, and have a superuser, or whoever may change both users, run what is printed: tandem sql install --filename policy.yaml --admin {}",
         shell::word(admin.as_str())
     )
 }

@@ -10,6 +10,7 @@
 //! | `probe.rs` | log in to find out |
 //! | `kept.rs` | the same while no rotation runs |
 //! | `replicas.rs` | the same where a change comes later |
+//! | `standbys.rs` | who could take over and is not waited for |
 //! | `poolers.rs` | what is in front of a server: whether it lets applications through, and whom it holds |
 //! | `userlist.rs` | the file in which such a one is told passwords |
 //! | `roles.rs` | change a role, fenced |
@@ -36,6 +37,7 @@ mod roles;
 mod room;
 mod server;
 mod sessions;
+mod standbys;
 mod userlist;
 mod verifier;
 mod words;
@@ -51,5 +53,6 @@ pub use roles::{Change, Means, change};
 pub use room::room;
 pub use server::{Credential, Server, Shown};
 pub use sessions::{sessions, terminate};
+pub use standbys::unnamed_standbys;
 pub use userlist::{Flaw, Userlist};
 pub use verifier::{Malformed, Verifier};

@@ -31,10 +31,15 @@ pub(super) fn quoted(role: &RoleName) -> String {
     escape_identifier(role.as_str())
 }
 
-/// What a superuser has to type. It comes last in a message, without a full stop, so that it can be copied.
+/// What a superuser has to type, or who is in its place where nobody is one. It comes last in a message, without a full
+/// stop, so that it can be copied.
 pub(super) fn run(sql: &str) -> String {
-    format!("as a superuser, run: {sql}")
+    format!("as {SUPERUSER}, run: {sql}")
 }
+
+/// Managed servers make nobody a superuser, and give a role of their own to whom they call their administrator.
+const SUPERUSER: &str =
+    "a superuser (on a managed server as a member of rds_superuser, cloudsqlsuperuser or azure_pg_admin)";
 
 impl Server {
     /// The command with which a person tries the same login.
@@ -116,6 +121,11 @@ impl Failure {
         let database = escape_identifier(server.database());
         let role = quoted(user);
         let try_it = format!("try it: {}", server.psql(user));
+        let is_up = format!(
+            "see whether it is up: pg_isready -h {} -p {}",
+            shell::word(host),
+            server.port()
+        );
         let activity = "see who takes them: SELECT usename, application_name, count(*) FROM pg_stat_activity GROUP BY 1, 2 ORDER BY 3 DESC";
         let (reason, message) = match self {
             Self::Unreachable(Silence::NoSuchName) => (
@@ -161,7 +171,8 @@ impl Failure {
             Self::Pooler => (
                 "PoolerAnswered",
                 format!(
-                    "a pooler answers at {at}; through it neither a change nor a login proves anything. Set {field}.host and port to the server itself"
+                    "a pooler answers at {at}; through it neither a change nor a login proves anything. Set {field}.host and port to the server itself, which tells them: {} -c 'SELECT inet_server_addr(), inet_server_port()'",
+                    server.psql(user)
                 ),
             ),
             Self::HbaRejected => (
@@ -215,7 +226,7 @@ impl Failure {
             Self::ReservedConnections => (
                 "TooManyConnections",
                 format!(
-                    "{at} has only the connections left that it keeps for superusers; as a superuser, {activity}"
+                    "{at} has only the connections left that it keeps for superusers; as {SUPERUSER}, {activity}"
                 ),
             ),
             Self::TooManyClients => (
@@ -245,14 +256,12 @@ impl Failure {
             ),
             Self::NotReady => (
                 "ServerNotReady",
-                format!(
-                    "{at} is starting up, shutting down or recovering; it is tried again. Look at the server's log"
-                ),
+                format!("{at} is starting up, shutting down or recovering; it is tried again; {is_up}"),
             ),
             Self::Ended => (
                 "SessionEnded",
                 format!(
-                    "{at} ended the session: it is stopping, or somebody called pg_terminate_backend. It is tried again"
+                    "{at} ended the session: it is stopping, or somebody called pg_terminate_backend; it is tried again; {is_up}"
                 ),
             ),
             Self::Standby => (
@@ -269,7 +278,10 @@ impl Failure {
             ),
             Self::PermissionDenied => (
                 "PermissionDenied",
-                format!("{at} denies {role} what it needs (SQLSTATE 42501)"),
+                format!(
+                    "{at} denies {role} what it needs (SQLSTATE 42501); see what it may and is a member of: {} -c '\\du'",
+                    server.psql(user)
+                ),
             ),
             Self::PasswordRejected => (
                 "PasswordRejected",
@@ -279,7 +291,9 @@ impl Failure {
             ),
             Self::ConcurrentUpdate => (
                 "ConcurrentUpdate",
-                format!("somebody else changed role {role} at {at} at the same time; it is tried again"),
+                format!(
+                    "somebody else changed role {role} at {at} at the same time; it is tried again; see who: SELECT usename, application_name, client_addr FROM pg_stat_activity WHERE query ~* 'ALTER (ROLE|USER)'"
+                ),
             ),
             Self::ServerTimeout => (
                 "ServerTimeout",
