@@ -9,6 +9,7 @@
 )]
 
 mod changes;
+mod copies;
 mod functions;
 mod kept;
 mod logins;

@@ -20,10 +20,12 @@
 //! | `preflight.rs` | everything that a rotation will need |
 //! | `rights.rs` | what the administrator must be allowed |
 //! | `function.rs` | the function that changes passwords in the administrator's stead |
+//! | `copies.rs` | who else keeps a password of theirs |
 //! | `parity/` | whether the two users are alike |
 
 mod classify;
 mod connect;
+mod copies;
 mod function;
 mod hush;
 mod kept;

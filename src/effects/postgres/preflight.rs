@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::classify::Failure;
 use super::connect::{Purpose, Session, Trouble};
+use super::copies::copies;
 use super::hush::visible;
 use super::parity::{Compared, differences};
 use super::probe::{identity, no_password_asked, prove, unidentified};
@@ -186,6 +187,7 @@ async fn as_admin(
             // On the heap: it holds sessions of its own, and every pass would carry the room for them.
             findings.extend(Box::pin(differences(session, server, login, compared)).await?);
         }
+        findings.extend(copies(session, server, admin, wanted.pair).await?);
     }
     findings.extend(visible(session, server, admin, wanted.function.is_some()).await?);
     Ok(found)
