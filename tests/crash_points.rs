@@ -38,7 +38,7 @@ use tandem::controller::turn::Machine;
 /// Faults that strike in one history.
 const BUDGET: u8 = 2;
 /// The same of a rotation through a store or a pooler, beside a replica or Reloader, in an emergency, whose server fails
-/// over or is another, or that is given up or fails, whose worlds are many times larger; mutants are looked for with two.
+/// over, is restored or is another, or that is given up or fails, whose worlds are many times larger; mutants are looked for with two.
 const LARGE_BUDGET: u8 = 1;
 
 /// Whether there is so much more that can happen in it.
@@ -46,16 +46,15 @@ fn is_large(start: &State) -> bool {
     let State {
         cluster, database, ..
     } = start;
-    let journal = cluster.journal.as_ref();
     start.abortable
         || start.ledger.emergency
         || database.reader.is_some()
         || database.pooler.is_some()
         || database.fate.is_some()
+        || database.timeline > 1
         || cluster.source.is_some()
         || cluster.reloader.is_some()
         || cluster.workloads.iter().any(|set| set.rejects.is_some())
-        || journal.is_some_and(|kept| kept.previous.is_some())
 }
 
 #[test]
