@@ -38,7 +38,8 @@ use tandem::controller::turn::Machine;
 /// Faults that strike in one history.
 const BUDGET: u8 = 2;
 /// The same of a rotation through a store or a pooler, beside a replica or Reloader, in an emergency, whose server fails
-/// over, is restored or is another, or that is given up or fails, whose worlds are many times larger; mutants are looked for with two.
+/// over, is restored or is another, or that is given up or fails, whose worlds are many times larger; mutants are looked
+/// for with two.
 const LARGE_BUDGET: u8 = 1;
 
 /// Whether there is so much more that can happen in it.
