@@ -56,7 +56,7 @@ async fn connections(lab: &Lab) -> Result<()> {
     tokio::time::sleep(CHECK_EVERY * CHECKS).await;
     let opened = connected(&scene, &scene.stage.postgres).await? - before;
     println!(
-        "idle for {CHECKS} intervals of the periodic check: {opened} connections, so {} in an hour of the default",
+        "idle for {CHECKS} intervals of the periodic check: {opened} connections, so about {:.0} in an hour of the default",
         f64::from(u32::try_from(opened)?) / f64::from(CHECKS)
     );
     Ok(())
@@ -96,8 +96,9 @@ async fn replay(lab: &Lab) -> Result<()> {
         let kept = verifier(primary, standby).await?;
         let nonce = scene.ask().await?;
         let altered = when(async || Ok(verifier(primary, standby).await? != kept)).await?;
+        let new = verifier(primary, standby).await?;
         let (replayed, told) = tokio::try_join!(
-            when(async || Ok(verifier(&far, standby).await? != kept)),
+            when(async || Ok(verifier(&far, standby).await? == new)),
             when(async || Ok(scene.credential().await?.user == standby)),
         )?;
         let (replayed, told) = (replayed - altered, told - altered);

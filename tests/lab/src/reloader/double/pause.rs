@@ -34,7 +34,7 @@ impl Timers {
         }
     }
 
-    fn start(&self, workload: &Workload, after: Duration) {
+    pub(super) fn start(&self, workload: &Workload, after: Duration) {
         self.running().insert(key(workload));
         // When nobody keeps timers any more, the program is ending.
         let _ = self.ask.send(Timer {
@@ -66,7 +66,8 @@ pub(super) async fn keep(program: &Arc<Program>, mut asked: UnboundedReceiver<Ti
     }
 }
 
-/// Pauses a Deployment that asks for it, unless it is paused already.
+/// Pauses a Deployment that asks for it, unless it is paused already, and says for how long from now on. The timer of that
+/// is started after the change is written: a pause of no length was seen to end after it (98).
 ///
 /// # Errors
 /// When the API server refuses, and when what the annotation says is no duration.
@@ -74,10 +75,10 @@ pub(super) async fn pause(
     program: &Arc<Program>,
     clients: &mut Clients,
     deployment: &Workload,
-) -> Result<(), Failure> {
+) -> Result<Option<Duration>, Failure> {
     let annotations = deployment.annotations();
     let Some(period) = annotations.get(&program.flags.pause_deployment_annotation) else {
-        return Ok(());
+        return Ok(None);
     };
     let period = duration(period)
         .ok_or_else(|| Failure::Handler(format!("{}: {period:?} is no duration", deployment.name())))?;
@@ -94,25 +95,26 @@ pub(super) async fn pause(
             "spec": {"paused": true},
         });
         clients.patch(deployment, Patch::Strategic(patch)).await?;
-        program.timers.start(deployment, period);
-        return Ok(());
+        return Ok(Some(period));
     }
     // Whoever paused it without saying since when is a person, and resumes it.
     let Some(since) = annotations.get(key_of_time) else {
-        return Ok(());
+        return Ok(None);
     };
     if program.timers.running().contains(&key(deployment)) {
-        return Ok(());
+        return Ok(None);
     }
     let since: Timestamp = since
         .parse()
         .map_err(|error: jiff::Error| Failure::Handler(error.to_string()))?;
     let elapsed = Duration::try_from(Timestamp::now().duration_since(since)).unwrap_or_default();
     match period.checked_sub(elapsed) {
-        Some(left) if !left.is_zero() => program.timers.start(deployment, left),
-        Some(_) | None => resume(program, clients, deployment).await?,
+        Some(left) if !left.is_zero() => Ok(Some(left)),
+        Some(_) | None => {
+            resume(program, clients, deployment).await?;
+            Ok(None)
+        }
     }
-    Ok(())
 }
 
 async fn resume(program: &Arc<Program>, clients: &mut Clients, deployment: &Workload) -> kube::Result<()> {

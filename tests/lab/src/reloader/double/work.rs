@@ -171,8 +171,9 @@ async fn reload(
     let Some(mark) = mark(program.strategy, workload, subject, purpose, must_refer) else {
         return Ok(());
     };
+    let mut paused = None;
     if workload.kind == Kind::Deployment {
-        pause::pause(program, clients, workload).await?;
+        paused = pause::pause(program, clients, workload).await?;
     } else if workload
         .annotations()
         .contains_key(&program.flags.pause_deployment_annotation)
@@ -183,6 +184,9 @@ async fn reload(
         ));
     }
     let written = clients.write(workload, &mark).await;
+    if let Some(length) = paused {
+        program.timers.start(workload, length);
+    }
     recorder.record(workload, subject, written.as_ref().err());
     written.map_err(Failure::from)
 }
