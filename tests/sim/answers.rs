@@ -450,6 +450,9 @@ pub fn spared_before(kept: Option<&JournalSecret>) -> Option<i64> {
     undoes.staged_at.map(millis)
 }
 
+/// How the name of a pod ends that is terminating, for the mind that forgets these.
+pub const TERMINATING: &str = "-terminating";
+
 fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
     let number = view.pending().map_or(0, |(number, _)| number);
     let delivered = landed(cluster, view.journal.as_ref());
@@ -463,7 +466,11 @@ fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
         .iter()
         .map(|workload| {
             let is_old = |pod: &&Pod| is_old(pod, mark, delivered, spared, proves);
-            let old = workload.pods.iter().filter(is_old).count();
+            let old: Vec<_> = workload.pods.iter().filter(is_old).collect();
+            let name = |(i, pod): (usize, &&Pod)| {
+                let state = if pod.terminating { TERMINATING } else { "" };
+                format!("{}-{i}{state}", workload.name)
+            };
             let back = |reloaded| returned.is_some() && reloaded == returned;
             let mut left_over = workload.pods.iter().filter(is_old);
             let left_over = back(workload.reloaded) && left_over.any(|pod| back(pod.reloaded));
@@ -477,8 +484,8 @@ fn consumers(state: &State, cluster: &Cluster, view: &View) -> Vec<Consumer> {
                 restarter: restarter(cluster, workload.left, again || left_over),
                 reverted: (workload.mark != Some(mark) && workload.taken_back == Some(mark))
                     || (proves.is_some() && workload.reloaded != proves && workload.undone == proves),
-                old_pods: (0..old).map(|i| format!("{}-{i}", workload.name)).collect(),
-                ready: u32::try_from(workload.pods.len() - old).unwrap(),
+                old_pods: old.iter().enumerate().map(name).collect(),
+                ready: u32::try_from(workload.pods.len() - old.len()).unwrap(),
                 surge: 0,
                 obstacle: None,
                 failing: workload.pods.iter().any(stuck).then_some(Failing::Failure),

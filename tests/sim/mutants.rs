@@ -10,6 +10,8 @@ use tandem::machine::step::{Entry, Waiting};
 use tandem::machine::{Action, Decision, Facts, Loaded, Phase, Query, Step, decide};
 use tandem::policy::{Policy, RotateMode};
 
+use super::answers::TERMINATING;
+
 /// A mind with one defect.
 pub struct Mutant {
     /// What is wrong with it.
@@ -31,7 +33,7 @@ impl Mind for Mutant {
 }
 
 /// Those that any rotation shows.
-pub const MUTANTS: [Mutant; 21] = [
+pub const MUTANTS: [Mutant; 22] = [
     Mutant {
         name: "is always in a hurry",
         breaks: "S1",
@@ -51,6 +53,11 @@ pub const MUTANTS: [Mutant; 21] = [
         name: "retires while pods hold the old credential",
         breaks: "S3",
         think: retire_with_pods,
+    },
+    Mutant {
+        name: "forgets terminating pods",
+        breaks: "S8",
+        think: forget_terminating_pods,
     },
     Mutant {
         name: "retires by counters",
@@ -209,6 +216,14 @@ fn retire_with_pods(policy: &Policy, journal: &Loaded, facts: &Facts, now: Times
         }
         _ => right,
     }
+}
+
+fn forget_terminating_pods(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
+    let mut facts = facts.clone();
+    for consumer in facts.consumers.iter_mut().flatten() {
+        consumer.old_pods.retain(|pod| !pod.ends_with(TERMINATING));
+    }
+    decide(policy, journal, &facts, now)
 }
 
 fn one_quiet_poll(policy: &Policy, journal: &Loaded, facts: &Facts, now: Timestamp) -> Decision {
